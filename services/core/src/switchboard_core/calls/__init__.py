@@ -1,0 +1,1 @@
+"""Outbound calls: runs, jobs, attempts; admission, dialling, settling, cancel and clean-up."""

@@ -1,0 +1,139 @@
+"""Engine, sessions and the tenant of a transaction.
+
+PostgreSQL is the truth. Every transaction of the application runs as a role that owns nothing, under row-level
+security, with the tenant in ``app.business_id``; what must look across tenants uses the functions of
+``switchboard_core.crossing``.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import BigInteger, DateTime, Engine, Enum, MetaData, create_engine, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+
+from switchboard_core.settings import Settings
+
+AfterCommit = Callable[[], None]
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "chk_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+def _values(states: type[StrEnum]) -> list[str]:
+    return [state.value for state in states]
+
+
+class Base(DeclarativeBase):
+    """Base of all models."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it as a plain attribute
+        int: BigInteger,
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB,
+        list[Any]: JSONB,
+        # Stored as text with a CHECK of each table's own: a value is added without rewriting a type.
+        StrEnum: Enum(StrEnum, native_enum=False, length=16, values_callable=_values),
+    }
+
+
+def connection_options(settings: Settings) -> str:
+    """Server-side limits of an application connection.
+
+    ``idle_in_transaction_session_timeout`` is shorter than a lease: a stopped worker's open transaction is gone
+    before its successor may claim the job, so it cannot block it.
+    """
+    idle_ms = int(settings.lease_seconds * 1000 * 0.8)
+    return f"-c idle_in_transaction_session_timeout={idle_ms} -c statement_timeout=60000 -c timezone=UTC"
+
+
+def make_engine(settings: Settings, *, application_name: str) -> Engine:
+    """Create the process's engine; connections are made when first used."""
+    return create_engine(
+        settings.database_url.get_secret_value(),
+        pool_size=settings.database_pool_size,
+        max_overflow=settings.database_pool_overflow,
+        pool_timeout=settings.database_pool_timeout_seconds,
+        pool_pre_ping=True,
+        connect_args={
+            "options": connection_options(settings),
+            "application_name": application_name,
+            "connect_timeout": 5,
+        },
+    )
+
+
+class Database:
+    """Sessions of one process, each bound to one tenant or to none."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._sessions = sessionmaker(engine, expire_on_commit=False)
+
+    @contextmanager
+    def tenant(self, business_id: int) -> Iterator[Session]:
+        """One transaction of one business; commits at the end, rolls back on any exception.
+
+        What was registered with ``after_commit`` runs once the connection is back in the pool.
+        """
+        with self._transaction() as session:
+            set_tenant(session, business_id)
+            yield session
+
+    @contextmanager
+    def crossing(self) -> Iterator[Session]:
+        """One transaction without a tenant: row-level security hides every tenant's rows from it.
+
+        Only the ``SECURITY DEFINER`` functions behind ``switchboard_core.crossing`` answer in it.
+        """
+        with self._transaction() as session:
+            yield session
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Session]:
+        with self._sessions() as session:
+            with session.begin():
+                yield session
+            callbacks: list[AfterCommit] = session.info.pop("after_commit", [])
+        for callback in callbacks:
+            callback()
+
+    def dispose(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def set_tenant(session: Session, business_id: int) -> None:
+    """Bind the running transaction to a business; forgotten by PostgreSQL at its end."""
+    session.execute(text("SELECT set_config('app.business_id', :id, true)"), {"id": str(business_id)})
+    session.info["business_id"] = business_id
+
+
+def tenant_of(session: Session) -> int:
+    """The business of the running transaction.
+
+    Raises:
+        LookupError: the transaction has no tenant.
+    """
+    try:
+        return int(session.info["business_id"])
+    except KeyError:
+        msg = "this transaction has no tenant; open it with Database.tenant(business_id)"
+        raise LookupError(msg) from None
+
+
+def after_commit(session: Session, callback: AfterCommit) -> None:
+    """Run ``callback`` once the transaction of ``Database.tenant`` is committed; never when it is rolled back.
+
+    Redis is told only about committed rows, so nothing in a queue can point at a row that does not exist.
+    """
+    session.info.setdefault("after_commit", []).append(callback)

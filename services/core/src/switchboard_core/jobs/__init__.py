@@ -1,0 +1,1 @@
+"""The job kernel: transactional enqueue, fenced claims, slices, progress, cancel, sweep."""

@@ -1,0 +1,1 @@
+"""Leads: import from CSV, list, bulk update and delete; the do-not-call list."""

@@ -1,0 +1,1 @@
+"""Call recordings: the row of each, its download and its transcript."""

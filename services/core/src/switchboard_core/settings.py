@@ -1,0 +1,167 @@
+"""Settings of every service, read from the environment (names: docs/operations.md and ``.env.example``)."""
+
+from enum import StrEnum
+from functools import lru_cache
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, Field, PostgresDsn, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+WORKER_QUEUES = ("high", "default", "low", "receipts", "receipts_sync", "maintenance", "broadcasts")
+RECORDER_QUEUES = ("recordings",)
+ALL_QUEUES = (*WORKER_QUEUES, *RECORDER_QUEUES)
+
+
+class ServiceRole(StrEnum):
+    """What a process is; in Kubernetes it comes from the pod's label ``switchboard.dev/role``."""
+
+    API = "api"
+    WORKER = "worker"
+    RECORDER = "recorder"
+    MIGRATE = "migrate"
+
+
+class SettingsError(Exception):
+    """The environment is incomplete or wrong; the message lists each variable and what is wrong with it."""
+
+
+class _Base(BaseSettings):
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", case_sensitive=False)
+
+
+class LogSettings(_Base):
+    """How a process logs."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "text"] = "json"
+
+
+class MigrationSettings(LogSettings):
+    """What ``switchboard migrate`` needs: the owner's connection, never the application's."""
+
+    migration_database_url: SecretStr
+    app_database_role: str = Field(
+        "switchboard_app", description="Role that the services connect as; migrations grant it access."
+    )
+    migration_lock_timeout_seconds: float = Field(60.0, ge=0, description="How long to try for the migration lock.")
+    migration_statement_timeout_seconds: int = Field(120, ge=1)
+    migration_table_lock_timeout_seconds: float = Field(10.0, gt=0, description="lock_timeout of each step.")
+
+
+class Settings(LogSettings):
+    """What api, worker and recorder share."""
+
+    database_url: SecretStr = Field(description="The application's role: owns nothing, row-level security applies.")
+    redis_url: SecretStr = SecretStr("redis://redis:6379/0")
+    service_role: ServiceRole | None = None
+    rq_queues: Annotated[tuple[str, ...], NoDecode] = ()
+    run_migrations: bool = False
+    public_url: str = "http://127.0.0.1:8000"
+
+    database_pool_size: int = Field(5, ge=1, description="Connections a process keeps; pools x pods is the budget.")
+    database_pool_overflow: int = Field(5, ge=0)
+    database_pool_timeout_seconds: float = Field(10.0, gt=0)
+
+    twilio_account_sid: str = "AC" + "0" * 32
+    twilio_auth_token: SecretStr = SecretStr("")
+    twilio_base_url: str = "https://api.twilio.com"
+    twilio_media_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    carrier_calls_per_second: float = Field(1.0, gt=0, description="Create requests a second on the carrier account.")
+    carrier_connect_timeout_seconds: float = Field(3.0, gt=0)
+    carrier_read_timeout_seconds: float = Field(10.0, gt=0)
+
+    dial_deadline_seconds: float = Field(5.0, gt=0, description="An attempt not sent by then is never sent.")
+    settle_after_seconds: float = Field(15.0, gt=0, description="Ask the carrier about calls silent for so long.")
+    unknown_outcome_after_seconds: float = Field(
+        120.0, gt=0, description="An unanswered create call ends as outcome_unknown after this."
+    )
+    dead_worker_after_seconds: float = Field(300.0, gt=0, description="No heartbeat for so long: the worker is dead.")
+    lease_seconds: float = Field(10.0, gt=1)
+    sweep_interval_seconds: float = Field(1.0, gt=0)
+    heartbeat_interval_seconds: float = Field(30.0, gt=0)
+    jobs_admitted_per_business: int = Field(16, ge=1, description="Jobs of one business in one queue of Redis.")
+    task_retention_days: int = Field(30, ge=1)
+
+    recordings_url: str = "file:///var/lib/switchboard/recordings"
+    recordings_per_business: int = Field(3, ge=1)
+    recording_retention_days: int = Field(365, ge=1)
+    recording_max_bytes: int = Field(500 * 1024 * 1024, ge=1024)
+    s3_endpoint_url: str | None = None
+    transcription_engine: Literal["pocketsphinx", "whisper", "none"] = "pocketsphinx"
+    transcription_timeout_seconds: float = Field(300.0, gt=0)
+
+    max_body_bytes: int = Field(1024 * 1024, ge=1024, description="Largest JSON or form body.")
+    max_import_bytes: int = Field(512 * 1024 * 1024, ge=1024, description="Largest CSV of leads.")
+    rate_limit_per_minute: int = Field(1200, ge=1, description="Requests a minute for one API key.")
+    idempotency_hours: int = Field(24, ge=1)
+
+    host: str = Field("127.0.0.1", validation_alias=AliasChoices("SWITCHBOARD_HOST", "HOST"))
+    port: int = Field(8000, ge=0, le=65535, validation_alias=AliasChoices("SWITCHBOARD_PORT", "PORT"))
+    metrics_port: int = Field(9100, ge=0, le=65535, description="Health and metrics of worker and recorder.")
+
+    @field_validator("rq_queues", "twilio_media_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("rq_queues")
+    @classmethod
+    def _known_queues(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in value if name not in ALL_QUEUES]
+        if unknown:
+            msg = f"unknown queue {', '.join(unknown)}; known are {', '.join(ALL_QUEUES)}"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("public_url", "twilio_base_url")
+    @classmethod
+    def _absolute_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.netloc:
+            msg = "must be an absolute http(s) URL such as https://calls.example.com"
+            raise ValueError(msg)
+        return value.rstrip("/")
+
+    @field_validator("database_url")
+    @classmethod
+    def _postgres(cls, value: SecretStr) -> SecretStr:
+        PostgresDsn(value.get_secret_value().replace("postgresql+psycopg://", "postgresql://", 1))
+        return value
+
+    def queues_for(self, role: ServiceRole) -> tuple[str, ...]:
+        """Queues of a worker or recorder, highest priority first.
+
+        A recorder always consumes ``recordings``: no setting can switch its loop off.
+        """
+        if role is ServiceRole.RECORDER:
+            return tuple(dict.fromkeys((*RECORDER_QUEUES, *self.rq_queues)))
+        return self.rq_queues or WORKER_QUEUES
+
+
+def describe(error: ValidationError) -> str:
+    """One line per wrong variable, without the value (it may be a secret)."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in item['loc']).upper()}: {item['msg']}" for item in error.errors()
+    )
+
+
+def load_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        SettingsError: a variable is missing or wrong; the message names it.
+    """
+    try:
+        return Settings()  # type: ignore[call-arg]  # filled from the environment
+    except ValidationError as error:
+        msg = f"Settings are wrong. {describe(error)}. See .env.example for every variable."
+        raise SettingsError(msg) from None
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings of this process, read once."""
+    return load_settings()

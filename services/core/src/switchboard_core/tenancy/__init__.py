@@ -1,0 +1,1 @@
+"""Businesses (the tenants), their API keys, idempotency keys and audit log."""
