@@ -64,6 +64,7 @@ def make_engine(settings: Settings, *, application_name: str) -> Engine:
         max_overflow=settings.database_pool_overflow,
         pool_timeout=settings.database_pool_timeout_seconds,
         pool_pre_ping=True,
+        hide_parameters=True,  # an error's text must not carry phone numbers into logs
         connect_args={
             "options": connection_options(settings),
             "application_name": application_name,

@@ -24,9 +24,7 @@ DEBUG_LOGGERS = (
 )
 
 _E164 = re.compile(r"(\+\d{1,4})\d{3,8}(\d{2})(?!\d)")
-_SECRET_KEYS = frozenset(
-    {"authorization", "password", "token", "auth_token", "secret", "api_key", "credentials_json"}
-)
+_SECRET_KEYS = frozenset({"authorization", "password", "token", "auth_token", "secret", "api_key", "credentials_json"})
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -143,9 +143,7 @@ class Settings(LogSettings):
 
 def describe(error: ValidationError) -> str:
     """One line per wrong variable, without the value (it may be a secret)."""
-    return "; ".join(
-        f"{'.'.join(str(part) for part in item['loc']).upper()}: {item['msg']}" for item in error.errors()
-    )
+    return "; ".join(f"{'.'.join(str(part) for part in item['loc']).upper()}: {item['msg']}" for item in error.errors())
 
 
 def load_settings() -> Settings:
@@ -155,7 +153,7 @@ def load_settings() -> Settings:
         SettingsError: a variable is missing or wrong; the message names it.
     """
     try:
-        return Settings()  # type: ignore[call-arg]  # filled from the environment
+        return Settings()
     except ValidationError as error:
         msg = f"Settings are wrong. {describe(error)}. See .env.example for every variable."
         raise SettingsError(msg) from None

@@ -1,1 +1,1 @@
-"""Switchboard simulator."""
+"""Switchboard simulator: a carrier on loopback that speaks Twilio's REST API."""

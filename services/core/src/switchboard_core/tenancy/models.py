@@ -35,9 +35,7 @@ class Business(Base):
     timezone: Mapped[str] = mapped_column(String(64), server_default="UTC")
     call_cap: Mapped[int] = mapped_column(server_default="3", doc="Calls at once.")
     calls_per_second: Mapped[float] = mapped_column(server_default="1")
-    caller_ids: Mapped[list[Any]] = mapped_column(
-        server_default=text("'[]'::jsonb"), doc="E.164 numbers to call from."
-    )
+    caller_ids: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"), doc="E.164 numbers to call from.")
     calling_from: Mapped[time] = mapped_column(server_default="09:00", doc="Local time of the lead.")
     calling_until: Mapped[time] = mapped_column(server_default="20:00")
     calling_days: Mapped[int] = mapped_column(server_default="127", doc="Bit mask, Monday is bit 0.")

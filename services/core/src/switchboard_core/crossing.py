@@ -1,0 +1,127 @@
+"""The few look-ups that cross tenants, because the tenant is not known yet.
+
+Each is a ``SECURITY DEFINER`` function made by migration 102. They return ``(business_id, id)`` and nothing else;
+what a row says is read afterwards in a transaction of that business, under row-level security.
+"""
+
+import uuid
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A row of a business."""
+
+    business_id: int
+    id: int
+
+
+@dataclass(frozen=True)
+class AttemptRef:
+    """A call attempt of a business."""
+
+    business_id: int
+    id: uuid.UUID
+
+
+def _one(session: Session, function: str, argument: object) -> Ref | None:
+    row = session.execute(text(f"SELECT business_id, id FROM {function}(:argument)"), {"argument": argument}).first()  # noqa: S608 - the function's name is a constant of this module
+    return Ref(row.business_id, row.id) if row else None
+
+
+def _many(session: Session, function: str, **arguments: object) -> list[Ref]:
+    names = ", ".join(f":{name}" for name in arguments)
+    rows = session.execute(text(f"SELECT business_id, id FROM {function}({names})"), arguments)  # noqa: S608 - as above
+    return [Ref(row.business_id, row.id) for row in rows]
+
+
+def api_key(session: Session, key_hash: bytes) -> Ref | None:
+    """The key with this SHA-256, expired and revoked ones included."""
+    return _one(session, "find_api_key", key_hash)
+
+
+def background_job(session: Session, job_id: int) -> Ref | None:
+    """The background job with this id."""
+    return _one(session, "find_background_job", job_id)
+
+
+def run(session: Session, run_id: int) -> Ref | None:
+    """The campaign run with this id."""
+    return _one(session, "find_outbound_call_run", run_id)
+
+
+def recording(session: Session, recording_id: int) -> Ref | None:
+    """The recording with this id."""
+    return _one(session, "find_recording", recording_id)
+
+
+def attempt(session: Session, attempt_id: uuid.UUID) -> AttemptRef | None:
+    """The call attempt with this id."""
+    return _attempt(session, "find_call_attempt", attempt_id)
+
+
+def attempt_by_sid(session: Session, call_sid: str) -> AttemptRef | None:
+    """The call attempt that the carrier knows by this sid."""
+    return _attempt(session, "find_call_attempt_by_sid", call_sid)
+
+
+def _attempt(session: Session, function: str, argument: object) -> AttemptRef | None:
+    row = session.execute(text(f"SELECT business_id, id FROM {function}(:argument)"), {"argument": argument}).first()  # noqa: S608 - as above
+    return AttemptRef(row.business_id, row.id) if row else None
+
+
+def businesses(session: Session) -> list[Ref]:
+    """Every business, as ``(id, id)``."""
+    return _many(session, "all_businesses")
+
+
+def due_background_jobs(session: Session, limit: int) -> list[Ref]:
+    """Open, admitted jobs that are due and that nobody has a lease on, oldest first."""
+    return _many(session, "due_background_jobs", row_limit=limit)
+
+
+def businesses_with_waiting_jobs(session: Session) -> list[Ref]:
+    """Businesses with open jobs not yet admitted to Redis, as ``(business_id, oldest job id)``, oldest first."""
+    return _many(session, "businesses_with_waiting_jobs")
+
+
+def callable_runs(session: Session) -> list[Ref]:
+    """Running runs with a queued job that is due, or of a business whose wake-up time has come."""
+    return _many(session, "callable_runs")
+
+
+def open_runs(session: Session) -> list[Ref]:
+    """Runs that are pending, running or paused."""
+    return _many(session, "open_runs")
+
+
+def silent_attempts(session: Session, silent_s: float, limit: int) -> list[AttemptRef]:
+    """Unsettled attempts that nobody has heard of or asked about for ``silent_s`` seconds, oldest first."""
+    rows = session.execute(
+        text("SELECT business_id, id FROM silent_call_attempts(:silent_s, :row_limit)"),
+        {"silent_s": silent_s, "row_limit": limit},
+    )
+    return [AttemptRef(row.business_id, row.id) for row in rows]
+
+
+def due_recordings(session: Session, limit: int) -> list[Ref]:
+    """Recordings with work to do that nobody has a lease on, oldest first."""
+    return _many(session, "due_recordings", row_limit=limit)
+
+
+def search_transcripts(session: Session, query: str, limit: int, offset: int) -> list[Ref]:
+    """Recordings of the transaction's own business whose transcript matches, best first.
+
+    A function, because ``@@`` is not leakproof: under the policy PostgreSQL would not use the GIN index.
+    """
+    return _many(session, "search_transcripts", query=query, row_limit=limit, row_offset=offset)
+
+
+def claim_startup_cleanup(session: Session, not_within_s: float) -> bool:
+    """Whether this process may run the startup cleanup: one at a time, and not twice within ``not_within_s``."""
+    return bool(
+        session.execute(text("SELECT claim_startup_cleanup(:not_within_s)"), {"not_within_s": not_within_s}).scalar()
+    )

@@ -1,0 +1,51 @@
+"""What kinds of background jobs exist: names, queues, versions. The work itself lives in the worker.
+
+The api enqueues by name and never imports the worker, so what it must know about a kind stands here.
+"""
+
+from dataclasses import dataclass
+
+
+class UnknownJobTypeError(LookupError):
+    """No such kind of job; the message lists those that exist."""
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """A kind of background job.
+
+    Attributes:
+        name: the job type, also the first part of the RQ job id.
+        queue: where its wake-ups go.
+        version: of the payload; a worker that knows another version parks the job.
+        timeout_s: hard limit of one slice in seconds (slices aim at about two).
+        ends_itself: a cancel is handed to the task, which winds down in slices, instead of ending the job at once.
+    """
+
+    name: str
+    queue: str
+    version: int = 1
+    timeout_s: int = 60
+    ends_itself: bool = False
+
+
+_SPECS = (
+    JobSpec("enqueue_outbound_calls", "default", ends_itself=True),
+    JobSpec("delete_leads", "maintenance"),
+    JobSpec("update_leads", "maintenance"),
+)
+
+CATALOG = {spec.name: spec for spec in _SPECS}
+
+
+def spec_of(name: str) -> JobSpec:
+    """The kind of job called ``name``.
+
+    Raises:
+        UnknownJobTypeError: there is none.
+    """
+    try:
+        return CATALOG[name]
+    except KeyError:
+        msg = f"There is no background job called {name!r}. Known jobs: {', '.join(sorted(CATALOG))}."
+        raise UnknownJobTypeError(msg) from None

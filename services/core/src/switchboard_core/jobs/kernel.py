@@ -1,0 +1,308 @@
+"""The kernel: one claim, one slice, one commit, for every kind of background job.
+
+A slice starts with an atomic claim in PostgreSQL (``attempt + 1`` is the fence, a lease on the database's own clock)
+and ends with one transaction that holds the domain's changes, the counters and the cursor, guarded by the fence. So a
+doubled wake-up finds nothing to claim, a worker that lost its lease writes nothing, and a killed worker's job starts
+again exactly where the last commit was.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+from sqlalchemy import case, func, select, update
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.orm import Session
+
+from switchboard_core import crossing
+from switchboard_core.db import Database
+from switchboard_core.jobs.catalog import CATALOG
+from switchboard_core.jobs.context import JobContext, bind_context
+from switchboard_core.jobs.lease import Lease, LeaseKeeper
+from switchboard_core.jobs.manager import BackgroundTaskManager
+from switchboard_core.jobs.models import BackgroundJob
+from switchboard_core.jobs.queueing import OPEN, admit
+from switchboard_core.jobs.slices import Slice, SliceContext, SliceFunction, sentence_of
+from switchboard_core.jobs.states import JobStatus
+from switchboard_core.jobs.transport import Transport
+from switchboard_core.logs import get_logger
+from switchboard_core.settings import Settings
+
+log = get_logger(__name__)
+
+MAX_CRASHES = 5
+MAX_ERRORS = 1000
+PARK_S = 60
+FULL_LIMIT = 1000
+
+
+class Outcome(Enum):
+    """What the RQ execution of a slice should end as."""
+
+    FINISHED = auto()
+    """Nothing more to do for this wake-up: ended, asleep, parked or somebody else's."""
+    AGAIN = auto()
+    """More slices to do: back to the tail of the queue."""
+
+
+class FencedError(Exception):
+    """Somebody else has claimed the job since: nothing of this slice may be written."""
+
+
+class _CommitFailedError(Exception):
+    """The slice's transaction could not be committed; nothing of it was kept."""
+
+    def __init__(self, cause: DBAPIError, touched: int) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+        self.touched = touched
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A job that this process may work on until its lease ends."""
+
+    job: BackgroundJob
+
+    @property
+    def rq_id(self) -> str:
+        """Id of its RQ job."""
+        return f"{self.job.job_type}_{self.job.id}"
+
+
+class Kernel:
+    """Runs slices of background jobs."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        transport: Transport,
+        manager: BackgroundTaskManager,
+        tasks: Mapping[str, SliceFunction],
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._transport = transport
+        self._manager = manager
+        self._tasks = tasks
+        self._leases = LeaseKeeper(database, settings.lease_seconds)
+
+    def close(self) -> None:
+        """Stop renewing leases."""
+        self._leases.close()
+
+    def run_slice(self, job_id: int, *, budget_s: float = 2.0) -> Outcome:
+        """Claim the job and run one slice of it.
+
+        Args:
+            job_id: the background job.
+            budget_s: seconds that the slice should take at most.
+
+        Raises:
+            OperationalError: PostgreSQL is away; the job stays as its last commit left it.
+        """
+        with self._database.crossing() as session:
+            ref = crossing.background_job(session, job_id)
+        if ref is None:
+            return Outcome.FINISHED
+        claim = self._claim(ref)
+        if claim is None:
+            return Outcome.FINISHED
+        job = claim.job
+        log.info(f"JOB PICKED queue='{job.queue}' job_id={claim.rq_id}", attempt=job.attempt, cursor=job.cursor)  # noqa: G004 - the contract's literal line
+        if job.crash_count >= MAX_CRASHES:
+            reason = f"It crashed its worker or lost its database {job.crash_count} times in a row and was stopped."
+            return self._end(claim, JobStatus.FAILED, reason)
+        if job.cancel_requested_at is not None and not CATALOG[job.job_type].ends_itself:
+            return self._end(claim, JobStatus.CANCELLED, "Cancelled on request.")
+        with self._leases.hold(Lease("background_jobs", job.business_id, job.id, job.attempt)):
+            return self._run(claim, budget_s)
+
+    def _claim(self, ref: crossing.Ref) -> Claim | None:
+        with self._database.tenant(ref.business_id) as session:
+            kind = session.execute(
+                select(BackgroundJob.job_type, BackgroundJob.payload_version).where(BackgroundJob.id == ref.id)
+            ).first()
+            if kind is None:
+                return None
+            spec = CATALOG.get(kind.job_type)
+            if kind.job_type not in self._tasks or spec is None or spec.version != kind.payload_version:
+                self._park(session, ref.id, kind.job_type, kind.payload_version)
+                return None
+            now = func.clock_timestamp()
+            job = session.scalars(
+                update(BackgroundJob)
+                .where(
+                    BackgroundJob.id == ref.id,
+                    BackgroundJob.status.in_(OPEN),
+                    BackgroundJob.run_after <= now,
+                    BackgroundJob.lease_until.is_(None) | (BackgroundJob.lease_until < now),
+                )
+                .values(
+                    attempt=BackgroundJob.attempt + 1,
+                    # A lease that is still set was never ended: its holder died with no word.
+                    crash_count=BackgroundJob.crash_count + case((BackgroundJob.lease_until.is_(None), 0), else_=1),
+                    status=JobStatus.RUNNING,
+                    lease_until=now + func.make_interval(0, 0, 0, 0, 0, 0, self._settings.lease_seconds),
+                    started_at=func.coalesce(BackgroundJob.started_at, now),
+                    heartbeat_at=now,
+                    reason=None,
+                )
+                .returning(BackgroundJob)
+            ).first()
+            if job is None:
+                return None
+            if job.attempt == 1:
+                log.info("task started", task_id=job.id, job_type=job.job_type)
+            return Claim(job)
+
+    def _park(self, session: Session, job_id: int, job_type: str, version: int) -> None:
+        reason = f"Parked: no worker here knows {job_type} with payload version {version}. Roll out a newer worker."
+        log.warning("job parked", task_id=job_id, job_type=job_type, payload_version=version)
+        session.execute(
+            update(BackgroundJob)
+            .where(BackgroundJob.id == job_id, BackgroundJob.status.in_(OPEN), BackgroundJob.lease_until.is_(None))
+            .values(
+                reason=reason,
+                run_after=func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, PARK_S),
+                version=BackgroundJob.version + 1,
+            )
+        )
+
+    def _run(self, claim: Claim, budget_s: float) -> Outcome:
+        """Run one slice; after a failed commit, run it again on half as many items until the bad one is alone."""
+        limit, condemned = FULL_LIMIT, None
+        while True:
+            try:
+                return self._attempt(claim, budget_s, limit, condemned)
+            except _CommitFailedError as failure:
+                at = claim.job.done + claim.job.failed
+                sentence = f"Commit failed at {at}: {sentence_of(failure.cause)}"
+                log.exception(sentence, task_id=claim.job.id, items=failure.touched)
+                if condemned is not None:
+                    return self._end(claim, JobStatus.FAILED, sentence)
+                if failure.touched <= 1 or limit == 1:
+                    condemned = sentence
+                limit = max(1, min(limit, failure.touched) // 2)
+            except FencedError:
+                log.warning("claim lost: another worker has taken the job over", task_id=claim.job.id)
+                return Outcome.FINISHED
+            except (OperationalError, InterfaceError) as error:
+                return self._release(claim, sentence_of(error))
+            except Exception as error:
+                # Whatever a task raises ends that task, never the worker.
+                log.exception("task failed", task_id=claim.job.id, job_type=claim.job.job_type)
+                return self._end(claim, JobStatus.FAILED, sentence_of(error))
+
+    def _attempt(self, claim: Claim, budget_s: float, limit: int, condemned: str | None) -> Outcome:
+        job = claim.job
+        touched, in_body = 0, True
+        try:
+            with self._database.tenant(job.business_id) as session:
+                ctx = SliceContext(
+                    session=session,
+                    settings=self._settings,
+                    job_id=job.id,
+                    business_id=job.business_id,
+                    cancel_requested=job.cancel_requested_at is not None,
+                    budget_s=budget_s,
+                    limit=limit,
+                    condemned=condemned,
+                )
+                with bind_context(JobContext(session, self._settings, job.business_id)):
+                    outcome = self._tasks[job.job_type](ctx, job.payload, job.cursor)
+                touched = ctx.done + len(ctx.errors)
+                result = self._record(session, claim, ctx, outcome)
+                in_body = False
+        except DBAPIError as error:
+            lost = error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+            if in_body or lost:
+                raise
+            raise _CommitFailedError(error, touched) from error
+        return result
+
+    def _record(self, session: Session, claim: Claim, ctx: SliceContext, outcome: Slice) -> Outcome:
+        """Write counters, cursor and status of a slice, if the claim still stands."""
+        job, now = claim.job, func.clock_timestamp()
+        ended = outcome.next_cursor is None
+        errors = [{"item": error.item, "message": error.message} for error in ctx.errors]
+        values: dict[str, Any] = {
+            "done": BackgroundJob.done + ctx.done,
+            "failed": BackgroundJob.failed + len(errors),
+            "cursor": outcome.next_cursor,
+            "lease_until": None,
+            "crash_count": 0,
+            "heartbeat_at": now,
+            "version": BackgroundJob.version + 1,
+            "status": outcome.ends_as if ended else JobStatus.RUNNING,
+        }
+        if errors:
+            values["errors"] = (job.errors + errors)[:MAX_ERRORS]
+        for name in ("total", "result", "reason"):
+            if (value := getattr(outcome, name)) is not None:
+                values[name] = value
+        if ended:
+            values["finished_at"] = now
+        elif outcome.sleep_s:
+            values["run_after"] = now + func.make_interval(0, 0, 0, 0, 0, 0, outcome.sleep_s)
+        row = self._guarded(session, claim, values)
+        if row is None:
+            raise FencedError
+        self._manager.publish_after_commit(session, row)
+        if ended:
+            log.info("task finished", task_id=job.id, status=str(row.status), done=row.done, failed=row.failed)
+        if ended or outcome.sleep_s:
+            admit(session, self._transport, job.queue, limit=self._settings.jobs_admitted_per_business)
+            return Outcome.FINISHED
+        return Outcome.AGAIN
+
+    def _end(self, claim: Claim, status: JobStatus, reason: str) -> Outcome:
+        """End the job outside a slice, keeping what earlier slices did."""
+        with self._database.tenant(claim.job.business_id) as session:
+            row = self._guarded(
+                session,
+                claim,
+                {
+                    "status": status,
+                    "reason": reason,
+                    "lease_until": None,
+                    "finished_at": func.clock_timestamp(),
+                    "version": BackgroundJob.version + 1,
+                },
+            )
+            if row is None:
+                return Outcome.FINISHED
+            self._manager.publish_after_commit(session, row)
+            admit(session, self._transport, claim.job.queue, limit=self._settings.jobs_admitted_per_business)
+            level = log.error if status is JobStatus.FAILED else log.info
+            level("task finished", task_id=row.id, status=str(status), reason=reason)
+        return Outcome.FINISHED
+
+    def _release(self, claim: Claim, why: str) -> Outcome:
+        """Give the claim back after trouble with the database: the slice did not happen and is run again."""
+        log.warning("slice not committed; the job goes back to its queue", task_id=claim.job.id, error=why)
+        backoff_s = min(30.0, 0.5 * 2 ** min(claim.job.crash_count, 6))
+        with self._database.tenant(claim.job.business_id) as session:
+            self._guarded(
+                session,
+                claim,
+                {
+                    "lease_until": None,
+                    "crash_count": BackgroundJob.crash_count + 1,
+                    "run_after": func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, backoff_s),
+                },
+            )
+        return Outcome.FINISHED
+
+    @staticmethod
+    def _guarded(session: Session, claim: Claim, values: dict[str, Any]) -> BackgroundJob | None:
+        return session.scalars(
+            update(BackgroundJob)
+            .where(BackgroundJob.id == claim.job.id, BackgroundJob.attempt == claim.job.attempt)
+            .where(BackgroundJob.status == JobStatus.RUNNING)
+            .values(values)
+            .returning(BackgroundJob)
+            .execution_options(populate_existing=True)
+        ).first()

@@ -1,0 +1,213 @@
+"""``BackgroundTaskManager``: who wants to know when a task changes, and how they are told."""
+
+import asyncio
+import inspect
+import itertools
+import threading
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from redis import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
+
+from switchboard_core.db import after_commit
+from switchboard_core.jobs.models import BackgroundJob
+from switchboard_core.jobs.queueing import OPEN, enqueue, wakeup_of
+from switchboard_core.jobs.schemas import TaskSnapshot, snapshot
+from switchboard_core.jobs.states import JobStatus
+from switchboard_core.jobs.transport import Transport
+from switchboard_core.logs import get_logger
+
+log = get_logger(__name__)
+
+CHANNEL = "switchboard:tasks"
+
+SyncSubscriber = Callable[[TaskSnapshot], None]
+AsyncSubscriber = Callable[[TaskSnapshot], Awaitable[None]]
+Subscriber = SyncSubscriber | AsyncSubscriber
+
+
+class TaskNotFoundError(LookupError):
+    """The business has no such task."""
+
+
+class BackgroundTaskManager:
+    """Creates, lists, cancels and cleans up background tasks, and publishes each change after its commit.
+
+    Changes go to the subscribers of this process and, through one Redis channel, to those of every other. Redis being
+    away costs live updates only: pollers read the same numbers from PostgreSQL.
+    """
+
+    def __init__(self, redis: Redis, transport: Transport) -> None:
+        self._redis = redis
+        self._transport = transport
+        self._subscribers: dict[int, dict[int, tuple[Subscriber, asyncio.AbstractEventLoop | None]]] = {}
+        self._tokens = itertools.count(1)
+        self._lock = threading.Lock()
+
+    def subscribe(self, task_id: int, subscriber: Subscriber) -> Callable[[], None]:
+        """Call ``subscriber`` with each new snapshot of a task.
+
+        Args:
+            task_id: the background job.
+            subscriber: a plain function, called in the publishing thread, or an async one, scheduled on the event
+                loop that runs where ``subscribe`` is called.
+
+        Returns:
+            ``unsubscribe``; calling it twice does no harm.
+        """
+        loop: asyncio.AbstractEventLoop | None = None
+        if inspect.iscoroutinefunction(subscriber):
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:
+                loop = None
+        token = next(self._tokens)
+        with self._lock:
+            self._subscribers.setdefault(task_id, {})[token] = (subscriber, loop)
+
+        def unsubscribe() -> None:
+            with self._lock:
+                of_task = self._subscribers.get(task_id, {})
+                of_task.pop(token, None)
+                if not of_task:
+                    self._subscribers.pop(task_id, None)
+
+        return unsubscribe
+
+    def subscriber_count(self, task_id: int | None = None) -> int:
+        """How many subscribers a task, or all tasks together, have in this process."""
+        with self._lock:
+            if task_id is not None:
+                return len(self._subscribers.get(task_id, {}))
+            return sum(len(of_task) for of_task in self._subscribers.values())
+
+    def deliver(self, change: TaskSnapshot) -> None:
+        """Hand a snapshot to this process's subscribers; one that raises harms neither the others nor the task."""
+        with self._lock:
+            subscribers = list(self._subscribers.get(change.id, {}).values())
+        for subscriber, loop in subscribers:
+            try:
+                if inspect.iscoroutinefunction(subscriber):
+                    self._schedule(subscriber, loop, change)
+                else:
+                    subscriber(change)
+            except Exception as error:
+                # A subscriber's failure is its own.
+                log.exception("task subscriber failed", task_id=change.id, error=type(error).__name__)
+
+    @staticmethod
+    def _schedule(subscriber: AsyncSubscriber, loop: asyncio.AbstractEventLoop | None, change: TaskSnapshot) -> None:
+        if loop is None or loop.is_closed():
+            log.warning("async task subscriber could not be called: its event loop is gone", task_id=change.id)
+            return
+
+        async def call() -> None:
+            try:
+                await subscriber(change)
+            except Exception as error:
+                log.exception("task subscriber failed", task_id=change.id, error=type(error).__name__)
+
+        loop.call_soon_threadsafe(lambda: loop.create_task(call()))
+
+    def publish(self, change: TaskSnapshot) -> None:
+        """Tell every process about a committed change."""
+        self.deliver(change)
+        try:
+            self._redis.publish(CHANNEL, _wire(change))
+        except RedisError as error:
+            log.warning("task change not published; pollers still see it", task_id=change.id, error=str(error)[:200])
+
+    def publish_after_commit(self, session: Session, job: BackgroundJob) -> None:
+        """Publish the row as it is now, once the session's transaction is committed."""
+        change = snapshot(job)
+        after_commit(session, lambda: self.publish(change))
+
+    def create(
+        self, session: Session, job_type: str, payload: dict[str, object], total: int | None = None
+    ) -> TaskSnapshot:
+        """Enqueue a task and announce it. Raises what ``enqueue`` raises."""
+        job = enqueue(session, self._transport, job_type, payload, total=total)
+        self.publish_after_commit(session, job)
+        log.info("task created", task_id=job.id, job_type=job.job_type)
+        return snapshot(job)
+
+    def get(self, session: Session, task_id: int) -> TaskSnapshot:
+        """One task of the session's business.
+
+        Raises:
+            TaskNotFoundError: it has no such task.
+        """
+        return snapshot(self._row(session, task_id), max_errors=1000)
+
+    def list(
+        self,
+        session: Session,
+        *,
+        status: JobStatus | None = None,
+        job_type: str | None = None,
+        before_id: int | None = None,
+        limit: int = 50,
+    ) -> list[TaskSnapshot]:
+        """Tasks of the session's business, newest first, from below ``before_id``."""
+        query = select(BackgroundJob).order_by(BackgroundJob.id.desc()).limit(limit)
+        if status is not None:
+            query = query.where(BackgroundJob.status == status)
+        if job_type is not None:
+            query = query.where(BackgroundJob.job_type == job_type)
+        if before_id is not None:
+            query = query.where(BackgroundJob.id < before_id)
+        return [snapshot(job) for job in session.scalars(query)]
+
+    def cancel(self, session: Session, task_id: int) -> TaskSnapshot:
+        """Ask a task to stop: at once if nobody works on it, otherwise at the end of its slice.
+
+        Raises:
+            TaskNotFoundError: the business has no such task.
+        """
+        job = self._row(session, task_id, lock=True)
+        if not job.status.terminal and job.cancel_requested_at is None:
+            session.execute(
+                update(BackgroundJob)
+                .where(BackgroundJob.id == task_id)
+                .values(
+                    cancel_requested_at=func.clock_timestamp(),
+                    run_after=func.clock_timestamp(),
+                    admitted_at=func.coalesce(BackgroundJob.admitted_at, func.clock_timestamp()),
+                    version=BackgroundJob.version + 1,
+                )
+            )
+            session.refresh(job)
+            wakeup = wakeup_of(job)
+            after_commit(session, lambda: self._transport.wake(wakeup))
+            self.publish_after_commit(session, job)
+        return snapshot(job)
+
+    def clean_up(self, session: Session, older_than: timedelta) -> int:
+        """Delete finished tasks of the session's business that ended longer ago; returns how many."""
+        result = session.execute(
+            delete(BackgroundJob).where(
+                BackgroundJob.status.not_in(OPEN), BackgroundJob.finished_at < func.now() - older_than
+            )
+        )
+        return int(getattr(result, "rowcount", 0))
+
+    @staticmethod
+    def _row(session: Session, task_id: int, *, lock: bool = False) -> BackgroundJob:
+        job = session.get(BackgroundJob, task_id, with_for_update=lock or None)
+        if job is None:
+            msg = f"There is no task {task_id}."
+            raise TaskNotFoundError(msg)
+        return job
+
+
+def _wire(change: TaskSnapshot) -> str:
+    # business_id travels between our own processes (who may see what), never to a client.
+    return change.model_dump_json(exclude={"business_id"})[:-1] + f',"business_id":{change.business_id}}}'
+
+
+def parse_change(message: bytes | str) -> TaskSnapshot:
+    """A snapshot from the channel."""
+    return TaskSnapshot.model_validate_json(message)

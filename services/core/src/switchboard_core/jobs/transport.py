@@ -1,0 +1,191 @@
+"""Wake-ups in RQ: real RQ queues, hashes and registries, written so that deterministic ids are safe.
+
+Re-enqueueing an id in RQ 3 has two traps: a running job gets a second life under the same hash, and a job that
+finishes after it was re-enqueued is left *finished* with a TTL while it is still queued; when the TTL expires, it is
+silently dropped. So a wake-up is pushed by one atomic script (write the hash, persist it, leave the finished and failed
+registries, push if absent), and the end of an execution looks whether the id is queued again before it ends the hash.
+A doubled wake-up is harmless: the claim in PostgreSQL decides.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from redis import Redis
+from redis.client import Pipeline
+from redis.exceptions import RedisError
+from rq import Queue
+from rq.job import Job, JobStatus
+from rq.serializers import JSONSerializer
+
+from switchboard_core.logs import get_logger
+
+log = get_logger(__name__)
+
+BACKGROUND_JOB = "switchboard_worker.tasks.entry.run_background_job"
+PROCESS_NEXT = "switchboard_worker.tasks.calls.process_next_queued_job"
+RECORDING = "switchboard_recorder.jobs.process_recording"
+
+# How long a finished wake-up stays visible in `rq info` and rq-dashboard.
+RESULT_TTL_S = 500
+FAILURE_TTL_S = 24 * 3600
+
+_PUSH = """
+-- KEYS: job hash, queue, set of queues, finished registry, failed registry, the job's executions, started registry
+-- ARGV: job id, queue key, 1 to drop executions of dead workers, then field, value, ...
+redis.call('SADD', KEYS[3], ARGV[2])
+if ARGV[3] == '1' then
+    for _, execution in ipairs(redis.call('ZRANGE', KEYS[6], 0, -1)) do
+        redis.call('ZREM', KEYS[7], ARGV[1] .. ':' .. execution)
+        redis.call('DEL', 'rq:execution:' .. ARGV[1] .. ':' .. execution)
+    end
+    redis.call('DEL', KEYS[6])
+end
+redis.call('ZREM', KEYS[4], ARGV[1])
+redis.call('ZREM', KEYS[5], ARGV[1])
+redis.call('HSET', KEYS[1], unpack(ARGV, 4))
+redis.call('PERSIST', KEYS[1])
+if redis.call('LPOS', KEYS[2], ARGV[1]) then
+    return 0
+end
+redis.call('RPUSH', KEYS[2], ARGV[1])
+return 1
+"""
+
+_END = """
+-- KEYS: job hash, queue, finished registry, failed registry
+-- ARGV: job id, 'again' | 'finished', time of the end, TTL of the result in seconds, score in the finished registry
+local queued = redis.call('LPOS', KEYS[2], ARGV[1])
+if queued or ARGV[2] == 'again' then
+    redis.call('HSET', KEYS[1], 'status', 'queued', 'ended_at', ARGV[3])
+    redis.call('PERSIST', KEYS[1])
+    if not queued then
+        redis.call('RPUSH', KEYS[2], ARGV[1])
+    end
+    return 0
+end
+redis.call('HSET', KEYS[1], 'status', 'finished', 'ended_at', ARGV[3])
+redis.call('EXPIRE', KEYS[1], ARGV[4])
+redis.call('ZADD', KEYS[3], ARGV[5], ARGV[1])
+return 1
+"""
+
+
+@dataclass(frozen=True)
+class WakeUp:
+    """An RQ job that carries ids and nothing else: no secret, no phone number.
+
+    Attributes:
+        rq_id: deterministic id, such as ``delete_leads_123``.
+        queue: name of the RQ queue.
+        function: dotted name of the function that the worker calls.
+        args: its arguments, ids only.
+        timeout_s: hard limit in seconds.
+    """
+
+    rq_id: str
+    queue: str
+    function: str
+    args: tuple[int, ...]
+    timeout_s: int
+
+
+def background_wakeup(job_type: str, job_id: int, queue: str, timeout_s: int) -> WakeUp:
+    """The wake-up of a background job: ``{job_type}_{id}``."""
+    return WakeUp(f"{job_type}_{job_id}", queue, BACKGROUND_JOB, (job_id,), timeout_s)
+
+
+def process_next_wakeup(job_id: int, run_id: int) -> WakeUp:
+    """The wake-up of a run's pump; ``job_id`` is the run's background job."""
+    return WakeUp(f"process_next_{job_id}", "high", PROCESS_NEXT, (job_id, run_id), 600)
+
+
+def recording_wakeup(recording_id: int, timeout_s: int = 600) -> WakeUp:
+    """The wake-up of a recording."""
+    return WakeUp(f"recording_{recording_id}", "recordings", RECORDING, (recording_id,), timeout_s)
+
+
+class Transport:
+    """Pushes wake-ups to RQ and ends their executions."""
+
+    def __init__(self, redis: "Redis") -> None:
+        self.redis = redis
+        self._push = redis.register_script(_PUSH)
+        self._end = redis.register_script(_END)
+
+    def push(self, wakeup: WakeUp, *, reclaim: bool = False) -> bool:
+        """Queue a wake-up unless it is queued already.
+
+        Args:
+            wakeup: what to queue.
+            reclaim: also forget executions of it: its worker is known to be dead.
+
+        Returns:
+            Whether it was pushed.
+
+        Raises:
+            RedisError: Redis does not answer; the sweep will push it later.
+        """
+        return bool(self._push(keys=self._push_keys(wakeup), args=self._push_args(wakeup, reclaim=reclaim)))
+
+    def wake(self, *wakeups: WakeUp) -> None:
+        """Queue wake-ups after a commit. Redis being away is logged, not raised: the sweep queues them later."""
+        try:
+            for wakeup in wakeups:
+                self.push(wakeup)
+        except RedisError as error:
+            log.warning(
+                "Redis does not answer; the sweep will enqueue later",
+                jobs=[wakeup.rq_id for wakeup in wakeups],
+                error=type(error).__name__,
+            )
+
+    def queued_ids(self, queues: Iterable[str]) -> set[str]:
+        """A snapshot of the ids that wait in ``queues``."""
+        with self.redis.pipeline(transaction=False) as pipeline:
+            for name in queues:
+                pipeline.lrange(Queue.redis_queue_namespace_prefix + name, 0, -1)
+            return {item.decode() for items in pipeline.execute() for item in items}
+
+    def end(self, job: Job, *, again: bool, ended_at: str, now_s: float, pipeline: Pipeline) -> None:
+        """Add the end of an execution to ``pipeline``: finished, or back to the tail of its queue in one step."""
+        self._end(
+            keys=[job.key, _queue_key(job.origin), f"rq:finished:{job.origin}", f"rq:failed:{job.origin}"],
+            args=[job.id, "again" if again else "finished", ended_at, RESULT_TTL_S, now_s + RESULT_TTL_S],
+            client=pipeline,
+        )
+
+    def _push_keys(self, wakeup: WakeUp) -> list[str]:
+        queue = wakeup.queue
+        return [
+            Job.key_for(wakeup.rq_id),
+            _queue_key(queue),
+            Queue.redis_queues_keys,
+            f"rq:finished:{queue}",
+            f"rq:failed:{queue}",
+            f"rq:executions:{wakeup.rq_id}",
+            f"rq:wip:{queue}",
+        ]
+
+    def _push_args(self, wakeup: WakeUp, *, reclaim: bool) -> list[str | bytes]:
+        job = Job.create(
+            wakeup.function,
+            args=wakeup.args,
+            connection=self.redis,
+            id=wakeup.rq_id,
+            timeout=wakeup.timeout_s,
+            result_ttl=RESULT_TTL_S,
+            failure_ttl=FAILURE_TTL_S,
+            status=JobStatus.QUEUED,
+            origin=wakeup.queue,
+            serializer=JSONSerializer,
+            description=wakeup.rq_id,
+        )
+        job.enqueued_at = job.created_at
+        fields: list[str | bytes] = []
+        for name, value in job.to_dict().items():
+            fields += [name, value if isinstance(value, bytes) else str(value)]
+        return [wakeup.rq_id, _queue_key(wakeup.queue), "1" if reclaim else "0", *fields]
+
+
+def _queue_key(name: str) -> str:
+    return f"{Queue.redis_queue_namespace_prefix}{name}"

@@ -1,0 +1,75 @@
+"""Servers for the tests: one PostgreSQL and one Valkey a session, a fresh database and an empty Valkey for each test.
+
+They start when the first test asks for them, so unit tests pay nothing.
+"""
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+import redis
+
+from switchboard_cli.devstack import APP_ROLE, DatabaseUrls, EmbeddedPostgres, EmbeddedValkey, temporary_folder
+
+_database_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def stack_folder() -> Iterator[Path]:
+    """A folder of the session that PostgreSQL's own user can enter too; pytest's ``tmp_path`` is closed to it."""
+    with temporary_folder("switchboard-tests-") as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def postgres(stack_folder: Path) -> Iterator[EmbeddedPostgres]:
+    """The session's PostgreSQL. A test that stops or kills a server starts one of its own."""
+    with EmbeddedPostgres(stack_folder / "postgres", fsync=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey(stack_folder: Path) -> Iterator[EmbeddedValkey]:
+    """The session's Valkey. A test that stops or kills a server starts one of its own."""
+    with EmbeddedValkey(stack_folder / "valkey") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres: EmbeddedPostgres) -> str:
+    """Name of a database with every migration applied and no rows; tests work on copies of it."""
+    from switchboard_core.migrate.runner import run_migrations
+
+    from switchboard_core.settings import MigrationSettings
+
+    name = "migrated_template"
+    urls = postgres.create_database(name)
+    run_migrations(MigrationSettings(migration_database_url=urls.owner, app_database_role=APP_ROLE))
+    return name
+
+
+@pytest.fixture
+def database_urls(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[DatabaseUrls]:
+    """A migrated database of this test alone."""
+    yield from _database(postgres, migrated_template)
+
+
+@pytest.fixture
+def empty_database_urls(postgres: EmbeddedPostgres) -> Iterator[DatabaseUrls]:
+    """A database of this test alone without any table, for the tests of the migrations themselves."""
+    yield from _database(postgres, None)
+
+
+@pytest.fixture
+def redis_url(valkey: EmbeddedValkey) -> str:
+    """URL of the session's Valkey, emptied for this test."""
+    with redis.Redis.from_url(valkey.url) as client:
+        client.flushall()
+    return valkey.url
+
+
+def _database(postgres: EmbeddedPostgres, template: str | None) -> Iterator[DatabaseUrls]:
+    name = f"test_{next(_database_numbers)}"
+    yield postgres.create_database(name, template=template)
+    postgres.drop_database(name)
