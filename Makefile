@@ -30,6 +30,7 @@ help: ## Show this list
 
 .PHONY: setup
 setup: $(STAMP) ## Install everything from the lock file into .venv (fetches uv when needed)
+	@echo "Ready. Next: make demo"
 
 .PHONY: demo
 demo: $(STAMP) ## Run a whole campaign on this machine, with nothing but Python installed

@@ -107,6 +107,15 @@ def silent_attempts(session: Session, silent_s: float, limit: int) -> list[Attem
     return [AttemptRef(row.business_id, row.id) for row in rows]
 
 
+def unlisted_recordings(session: Session, after_s: float, limit: int) -> list[AttemptRef]:
+    """Completed attempts of recorded runs that have no recording ``after_s`` seconds later and were not asked about."""
+    rows = session.execute(
+        text("SELECT business_id, id FROM unlisted_recordings(:after_s, :row_limit)"),
+        {"after_s": after_s, "row_limit": limit},
+    )
+    return [AttemptRef(row.business_id, row.id) for row in rows]
+
+
 def due_recordings(session: Session, limit: int) -> list[Ref]:
     """Recordings with work to do that nobody has a lease on, oldest first."""
     return _many(session, "due_recordings", row_limit=limit)

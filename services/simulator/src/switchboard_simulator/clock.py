@@ -21,7 +21,7 @@ class Clock(Protocol):
     def time(self) -> float:
         """Return seconds since the epoch."""
 
-    def call_later(self, seconds: float, action: Callable[[], None]) -> Timer:
+    def call_later(self, seconds: float, action: Callable[[], object]) -> Timer:
         """Run ``action`` once, ``seconds`` from now."""
 
 
@@ -32,7 +32,7 @@ class LoopClock:
         """Return seconds since the epoch."""
         return time.time()
 
-    def call_later(self, seconds: float, action: Callable[[], None]) -> Timer:
+    def call_later(self, seconds: float, action: Callable[[], object]) -> Timer:
         """Run ``action`` once on the running loop, ``seconds`` from now."""
         return asyncio.get_running_loop().call_later(seconds, action)
 
@@ -42,8 +42,8 @@ class _VirtualTimer:
 
     __slots__ = ("action",)
 
-    def __init__(self, action: Callable[[], None]) -> None:
-        self.action: Callable[[], None] | None = action
+    def __init__(self, action: Callable[[], object]) -> None:
+        self.action: Callable[[], object] | None = action
 
     def cancel(self) -> None:
         """Forget what was to be done."""
@@ -66,7 +66,7 @@ class VirtualClock:
         """Return seconds since the epoch."""
         return self._now
 
-    def call_later(self, seconds: float, action: Callable[[], None]) -> Timer:
+    def call_later(self, seconds: float, action: Callable[[], object]) -> Timer:
         """Run ``action`` once, when the clock has been advanced by ``seconds``."""
         timer = _VirtualTimer(action)
         heapq.heappush(self._due, (self._now + max(seconds, 0.0), next(self._order), timer))

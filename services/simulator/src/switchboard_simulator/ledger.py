@@ -6,6 +6,12 @@ from dataclasses import dataclass
 from pydantic import BaseModel, Field
 
 from switchboard_simulator.calls import Call, CallStatus
+from switchboard_simulator.faults import CreateFate
+
+# A report names them all, also those that have not happened.
+_CREATES = ("rejected", *CreateFate)
+_CALLBACKS = ("sent", "delivered", "refused", "unreachable", "retried", "lost", "duplicated", "delayed", "reordered")
+_RECORDINGS = ("completed", "absent", "downloads", "asked_too_early", "cut")
 
 
 @dataclass(slots=True)
@@ -52,7 +58,9 @@ class Report(BaseModel):
         description="sent, delivered (2xx), refused (any other answer), unreachable (no answer, also not to the "
         "retry), retried, and by fault: lost, duplicated, delayed, reordered"
     )
-    recordings: dict[str, int] = Field(description="completed and absent recordings, and media downloads")
+    recordings: dict[str, int] = Field(
+        description="completed, absent; of media: downloads, asked_too_early (404) and cut (by fault)"
+    )
 
 
 class Ledger:
@@ -120,9 +128,9 @@ class Ledger:
                 caller=_peaks(self._caller_levels),
                 number=max(_peaks(self._number_levels).values(), default=0),
             ),
-            creates=dict(self.creates),
-            callbacks=dict(self.callbacks),
-            recordings=dict(self.recordings),
+            creates=dict.fromkeys(_CREATES, 0) | self.creates,
+            callbacks=dict.fromkeys(_CALLBACKS, 0) | self.callbacks,
+            recordings=dict.fromkeys(_RECORDINGS, 0) | self.recordings,
         )
 
 

@@ -25,6 +25,9 @@ class Pacer:
 
     def join(self, sid: str, now: float) -> None:
         """Put a call at the end of the queue."""
+        if not self._waiting:
+            # Time in which nobody waited is not saved up for a burst.
+            self._free_at = max(self._free_at, now)
         self._waiting[sid] = now
 
     def leave(self, sid: str) -> None:
@@ -46,8 +49,8 @@ class Pacer:
             sid = next(iter(self._waiting))
             del self._waiting[sid]
             ready.append(sid)
-            # A start that was due a moment ago is made up for; idle time is not saved up for a burst.
-            self._free_at = max(self._free_at, now - self._interval) + self._interval
+            # Counted from when the start was due, so that late timers do not slow the account down.
+            self._free_at += self._interval
         return ready
 
     def next_event(self) -> float | None:

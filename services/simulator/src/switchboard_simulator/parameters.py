@@ -11,7 +11,7 @@ LONGEST_TWIML = 4000
 LONGEST_URL = 4000
 CALL_EVENTS = frozenset({"initiated", "ringing", "answered", "completed"})
 RECORDING_EVENTS = frozenset({"in-progress", "completed", "absent"})
-_E164 = re.compile(r"\+[1-9]\d{6,14}")
+_E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 
 
 class Form:

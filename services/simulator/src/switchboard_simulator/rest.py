@@ -71,7 +71,8 @@ def wanted_recording(recording_sid: str, account: Account, simulation: Running, 
         TwilioError: the account has no such recording (20404).
     """
     recording = simulation.engine.register.recording(account, recording_sid)
-    if recording is None:
+    # A recording is found under its account and under its call.
+    if recording is None or request.path_params.get("call_sid", recording.call_sid) != recording.call_sid:
         raise not_found(request.url.path)
     return recording
 
@@ -167,12 +168,14 @@ async def list_recordings(
 
 
 @router.get("/Recordings/{recording_sid}.json")
+@router.get("/Calls/{call_sid}/Recordings/{recording_sid}.json")
 async def fetch_recording(recording: WantedRecording) -> Json:
     """Show a recording."""
     return recording_json(recording)
 
 
 @router.delete("/Recordings/{recording_sid}.json", status_code=204)
+@router.delete("/Calls/{call_sid}/Recordings/{recording_sid}.json", status_code=204)
 async def delete_recording(recording: WantedRecording, simulation: Running) -> None:
     """Delete a recording and its media."""
     simulation.engine.register.remove_recording(recording)

@@ -1,7 +1,7 @@
 """The simulator's settings, read from ``SIMULATOR_*`` in the environment."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, Field, HttpUrl
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -45,46 +45,15 @@ class SimulatorSettings(Habits, BaseSettings):
     auth_token: AuthToken = Field(default=DEMO_AUTH_TOKEN, repr=False)
     accounts: Mapping[AccountSid, AuthToken] = Field(default_factory=dict, repr=False)
     cps: float = Field(default=1.0, gt=0, le=10_000)
-    dial_seconds: from the start of a call to its ringing.
-        ring_seconds: from ringing to the callee's reaction.
-        talk_seconds: length of a conversation.
-        detection_seconds: how long machine detection listens.
-        recording_seconds: from the end of a call to the recording's callback.
-        media_seconds: from that callback until the media can be fetched.
-        faults: what goes wrong from the start; JSON, or one by one as ``SIMULATOR_FAULTS__CALLBACK_LOSE=0.1``.
-    """
-
-    model_config = SettingsConfigDict(
-        env_prefix="SIMULATOR_",
-        env_nested_delimiter="__",
-        frozen=True,
-        hide_input_in_errors=True,
-        populate_by_name=True,
-    )
-
-    host: str = "127.0.0.1"
-    port: int = Field(default=8090, ge=0, le=65_535)
-    public_url: HttpUrl | None = None
-    account_sid: AccountSid = DEMO_ACCOUNT_SID
-    auth_token: AuthToken = Field(default=DEMO_AUTH_TOKEN, repr=False)
-    accounts: Mapping[AccountSid, AuthToken] = Field(default_factory=dict, repr=False)
-    cps: float = Field(default=1.0, gt=0, le=10_000)
-    seed: int = 0
-    mix: Mapping[OutcomeKind, Annotated[float, Field(ge=0)]] = Field(
-        default={
-            OutcomeKind.ANSWER: 70,
-            OutcomeKind.MACHINE: 10,
-            OutcomeKind.BUSY: 8,
-            OutcomeKind.NO_ANSWER: 8,
-            OutcomeKind.FAIL: 4,
-        }
-    )
-    spread: float = Field(default=0.3, ge=0, le=1)
     dial_seconds: Seconds = 0.05
     detection_seconds: Seconds = 0.2
     faults: Faults = Faults()
-    log_level: str = Field(default="INFO", validation_alias=AliasChoices("LOG_LEVEL", "log_level"))
-    log_format: str = Field(default="json", validation_alias=AliasChoices("LOG_FORMAT", "log_format"))
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", validation_alias=AliasChoices("LOG_LEVEL", "log_level")
+    )
+    log_format: Literal["json", "text"] = Field(
+        default="json", validation_alias=AliasChoices("LOG_FORMAT", "log_format")
+    )
 
     @property
     def auth_tokens(self) -> dict[str, str]:

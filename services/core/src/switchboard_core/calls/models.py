@@ -110,6 +110,11 @@ class CallAttempt(Base):
             postgresql_where=text("settled_at IS NULL"),
         ),
         Index("ix_call_attempts_live", "business_id", postgresql_where=text("settled_at IS NULL")),
+        Index(
+            "ix_call_attempts_unlisted",
+            "settled_at",
+            postgresql_where=text("state = 'completed' AND recordings_listed_at IS NULL"),
+        ),
         Index("ix_call_attempts_business_id_created_at", "business_id", "created_at"),
         Index("ix_call_attempts_job_id", "job_id"),
         Index("ix_call_attempts_run_id", "run_id"),
@@ -135,3 +140,6 @@ class CallAttempt(Base):
     hangup_requested_at: Mapped[datetime | None]
     answered_at: Mapped[datetime | None]
     settled_at: Mapped[datetime | None]
+    recordings_listed_at: Mapped[datetime | None] = mapped_column(
+        doc="When the carrier was asked for recordings whose webhook never came."
+    )

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
-from sqlalchemy import case, func, select, update
+from sqlalchemy import case, func, literal, select, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -239,7 +240,8 @@ class Kernel:
             "status": outcome.ends_as if ended else JobStatus.RUNNING,
         }
         if errors:
-            values["errors"] = (job.errors + errors)[:MAX_ERRORS]
+            room = max(0, MAX_ERRORS - len(job.errors))
+            values["errors"] = BackgroundJob.errors.op("||")(literal(errors[:room], JSONB))
         for name in ("total", "result", "reason"):
             if (value := getattr(outcome, name)) is not None:
                 values[name] = value

@@ -196,7 +196,7 @@ class BackgroundTaskManager:
 
     @staticmethod
     def _row(session: Session, task_id: int, *, lock: bool = False) -> BackgroundJob:
-        job = session.get(BackgroundJob, task_id, with_for_update=lock or None)
+        job = session.get(BackgroundJob, task_id, with_for_update={"key_share": True} if lock else None)
         if job is None:
             msg = f"There is no task {task_id}."
             raise TaskNotFoundError(msg)

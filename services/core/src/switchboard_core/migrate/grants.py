@@ -130,15 +130,14 @@ def _other_grants(connection: Connection, role: str) -> list[str]:
     """Sequences, and the functions that look across tenants: the owner's, so none of an extension."""
     rows = connection.execute(
         text("""
-            SELECT 'USAGE, SELECT ON SEQUENCE ' || c.oid::regclass
-            FROM pg_class c
-            WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'S'
-              AND NOT has_sequence_privilege(:role, c.oid, 'USAGE')
+            SELECT 'USAGE, SELECT ON SEQUENCE ' || s.seqrelid::regclass
+            FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid
+            WHERE c.relnamespace = 'public'::regnamespace AND NOT has_sequence_privilege(:role, s.seqrelid, 'USAGE')
             UNION ALL
             SELECT 'EXECUTE ON FUNCTION ' || p.oid::regprocedure
             FROM pg_proc p
             WHERE p.pronamespace = 'public'::regnamespace AND p.prosecdef
-              AND p.proowner = (SELECT oid FROM pg_roles WHERE rolname = current_user)
+              AND p.proowner = current_user::regrole
               AND NOT has_function_privilege(:role, p.oid, 'EXECUTE')
         """),
         {"role": role},

@@ -1,6 +1,7 @@
 """The part of ``switchboard migrate`` that knows Alembic; imported only once the sequences were compared."""
 
-from collections.abc import Collection
+import logging
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,9 @@ from sqlalchemy import Connection, text
 import switchboard_core.migrations
 
 Phase = Literal["expand", "contract"]
+
+# Its INFO lines would repeat, in other words, what the runner logs of each revision.
+logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
 
 SCRIPT_LOCATION = Path(switchboard_core.migrations.__file__).parent
 
@@ -58,7 +62,12 @@ def upgrade(connection: Connection, revision: str) -> None:
     command.upgrade(config, revision)
 
 
-def record_sequences(*, ctx: MigrationContext, step: MigrationInfo, heads: Collection[Any], run_args: Any) -> None:  # noqa: ANN401, ARG001 - Alembic's signature
+def record_sequences(
+    ctx: MigrationContext,
+    step: MigrationInfo,
+    heads: Collection[Any],  # noqa: ARG001 - Alembic's signature
+    run_args: Mapping[str, Any],  # noqa: ARG001
+) -> None:
     """Write what a revision means to other releases, in that revision's transaction."""
     assert ctx.connection is not None
     script = step.up_revision

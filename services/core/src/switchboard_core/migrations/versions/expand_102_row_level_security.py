@@ -56,8 +56,11 @@ FINDERS = (
     (
         "open_runs()",
         "bigint",
-        "SELECT r.business_id, r.id FROM outbound_call_runs r "
-        "WHERE r.status IN ('pending', 'running', 'paused') ORDER BY r.id",
+        """
+        SELECT r.business_id, r.id FROM outbound_call_runs r
+        WHERE r.status IN ('pending', 'running', 'paused')
+        ORDER BY r.id
+        """,
     ),
     (
         "businesses_with_waiting_jobs()",
@@ -129,6 +132,20 @@ DUE = (
               SELECT clock_timestamp() - make_interval(secs => silent_s)
           )
         ORDER BY coalesce(a.checked_at, a.sent_at, a.created_at), a.id
+        LIMIT row_limit
+        """,
+    ),
+    (
+        "unlisted_recordings(after_s double precision, row_limit bigint)",
+        "uuid",
+        """
+        SELECT a.business_id, a.id
+        FROM call_attempts a
+        JOIN outbound_call_runs r ON r.id = a.run_id AND r.record
+        WHERE a.state = 'completed' AND a.recordings_listed_at IS NULL AND a.call_sid IS NOT NULL
+          AND a.settled_at < (SELECT clock_timestamp() - make_interval(secs => after_s))
+          AND NOT EXISTS (SELECT FROM recordings c WHERE c.attempt_id = a.id)
+        ORDER BY a.settled_at
         LIMIT row_limit
         """,
     ),

@@ -34,7 +34,8 @@ def upgrade() -> None:
         )
         op.execute("ALTER TABLE background_jobs VALIDATE CONSTRAINT chk_job_type")
     log.info("Migration 104 complete: job_type constraint updated")
-    log.info(f"Allowed job types: {', '.join(JOB_TYPES)}")
+    words = f"Allowed job types: {', '.join(JOB_TYPES)}"
+    log.info(words)
 
 
 def downgrade() -> None:

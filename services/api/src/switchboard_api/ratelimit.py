@@ -1,0 +1,82 @@
+"""Requests a minute for each API key: a token bucket in Redis, shared by all replicas."""
+
+import math
+import threading
+import time
+from collections.abc import Callable
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from switchboard_core.logs import get_logger
+
+log = get_logger(__name__)
+
+WINDOW_S = 60.0
+
+# Redis' own clock, so that replicas whose clocks differ share one bucket. It fills in a minute and then expires: a
+# bucket that nobody has used for so long is full.
+_TAKE = """
+-- KEYS: bucket.  ARGV: capacity, seconds in which it fills
+local capacity, window = tonumber(ARGV[1]), tonumber(ARGV[2])
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+local bucket = redis.call('HMGET', KEYS[1], 'tokens', 'at')
+local tokens = tonumber(bucket[1]) or capacity
+local at = tonumber(bucket[2]) or now
+tokens = math.min(capacity, tokens + math.max(0, now - at) * capacity / window)
+local wait = 0
+if tokens >= 1 then
+    tokens = tokens - 1
+else
+    wait = (1 - tokens) * window / capacity
+end
+redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'at', tostring(now))
+redis.call('EXPIRE', KEYS[1], math.ceil(window))
+return tostring(wait)
+"""
+
+
+class RateLimiter:
+    """Lets ``per_minute`` requests of a key through, in a burst or spread.
+
+    Redis being away must not stop the api: then nothing is limited, and Redis is not asked again for a few seconds, so
+    that no request waits for it.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        per_minute: int,
+        *,
+        pause_s: float = 5.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.per_minute = per_minute
+        self._take = redis.register_script(_TAKE)
+        self._pause_s = pause_s
+        self._monotonic = monotonic
+        self._paused_until = -math.inf
+        self._lock = threading.Lock()
+
+    def wait_s(self, key_id: int) -> int:
+        """Take a token of the key.
+
+        Returns:
+            0 when the request may pass, otherwise whole seconds until one may.
+        """
+        if self._monotonic() < self._paused_until:
+            return 0
+        try:
+            wait = float(self._take(keys=[f"switchboard:rate:{key_id}"], args=[self.per_minute, WINDOW_S]))
+        except RedisError as error:
+            self._pause(error)
+            return 0
+        return math.ceil(wait)
+
+    def _pause(self, error: RedisError) -> None:
+        with self._lock:
+            if self._monotonic() < self._paused_until:
+                return
+            self._paused_until = self._monotonic() + self._pause_s
+        log.warning("requests are not rate-limited: Redis does not answer", error=type(error).__name__)

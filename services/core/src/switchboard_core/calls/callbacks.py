@@ -1,0 +1,137 @@
+"""What the carrier's webhooks mean. Each is applied in one transaction; the api acknowledges and never dials."""
+
+import uuid
+from collections.abc import Mapping
+from xml.sax.saxutils import escape
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from switchboard_core import crossing
+from switchboard_core.calls.models import CallAttempt, OutboundCallJob, OutboundCallRun
+from switchboard_core.calls.progress import wake_pump
+from switchboard_core.calls.settle import Applied, Evidence, apply_event
+from switchboard_core.calls.states import AttemptState, carrier_event
+from switchboard_core.leads.models import Lead
+from switchboard_core.logs import get_logger
+from switchboard_core.recordings.service import note_recording
+from switchboard_core.runtime import Runtime
+from switchboard_core.sql import db_now
+
+log = get_logger(__name__)
+
+Form = Mapping[str, str]
+
+
+def find_attempt(runtime: Runtime, attempt: str | None, form: Form) -> crossing.AttemptRef | None:
+    """The attempt that a webhook is about: by the id in its URL, else by the call's sid."""
+    with runtime.database.crossing() as session:
+        if attempt:
+            try:
+                return crossing.attempt(session, uuid.UUID(attempt))
+            except ValueError:
+                return None
+        return crossing.attempt_by_sid(session, form.get("CallSid", ""))
+
+
+def on_status(runtime: Runtime, ref: crossing.AttemptRef, form: Form) -> Applied | None:
+    """A status callback, in whatever order and however often it comes."""
+    word = form.get("CallStatus", "")
+    event = carrier_event(word)
+    if event is None:
+        log.warning("status callback with an unknown CallStatus", attempt_id=str(ref.id), call_status=word[:40])
+        return None
+    with runtime.database.tenant(ref.business_id) as session:
+        applied = apply_event(session, runtime, ref.id, event, evidence_of(form))
+        if applied is None:
+            return None
+        if applied.hang_up:
+            _ask_to_hang_up(session, runtime, applied)
+        run = applied.run
+    if applied.settled_now:
+        log.info(
+            "enqueuing next job to RQ worker",
+            run_id=run.id,
+            job_id=run.background_job_id,
+            attempt_id=str(ref.id),
+            state=str(applied.attempt.state),
+        )
+    return applied
+
+
+def evidence_of(form: Form) -> Evidence:
+    """What a status callback tells besides the event."""
+    duration = form.get("CallDuration") or form.get("Duration") or ""
+    return Evidence(
+        call_sid=form.get("CallSid") or None,
+        carrier_status=form.get("CallStatus") or None,
+        answered_by=form.get("AnsweredBy") or None,
+        duration_s=int(duration) if duration.isdigit() else None,
+        reason=_failure_reason(form),
+    )
+
+
+def _failure_reason(form: Form) -> str | None:
+    if form.get("CallStatus") != "failed":
+        return None
+    code = form.get("ErrorCode") or form.get("SipResponseCode")
+    return f"the carrier could not place the call (code {code})" if code else "the carrier could not place the call"
+
+
+def on_machine_detection(runtime: Runtime, ref: crossing.AttemptRef, form: Form) -> None:
+    """Who answered; hangs up on a machine where the run says so."""
+    answered_by = form.get("AnsweredBy") or "unknown"
+    with runtime.database.tenant(ref.business_id) as session:
+        attempt = session.get_one(CallAttempt, ref.id, with_for_update={"key_share": True})
+        attempt.answered_by = answered_by
+        if attempt.call_sid is None:
+            attempt.call_sid = form.get("CallSid") or None
+        run = session.get_one(OutboundCallRun, attempt.run_id)
+        machine = answered_by.startswith(("machine", "fax"))
+        if run.machine_detection == "hangup" and machine and not attempt.state.settled:
+            attempt.hangup_requested_at = session.execute(select(db_now())).scalar_one()
+            session.flush()
+            wake_pump(session, runtime, run)
+    log.debug("machine detection", attempt_id=str(ref.id), answered_by=answered_by)
+
+
+def on_recording(runtime: Runtime, ref: crossing.AttemptRef, form: Form) -> None:
+    """A recording is ready, or there is none."""
+    sid, status = form.get("RecordingSid", ""), form.get("RecordingStatus", "")
+    if not sid or status not in {"completed", "absent"}:
+        return
+    duration = form.get("RecordingDuration", "")
+    with runtime.database.tenant(ref.business_id) as session:
+        attempt = session.get_one(CallAttempt, ref.id)
+        note_recording(
+            session,
+            runtime,
+            attempt,
+            recording_sid=sid,
+            media_url=form.get("RecordingUrl", ""),
+            duration_s=int(duration) if duration.isdigit() else None,
+            absent_code=form.get("ErrorCode") or "unknown" if status == "absent" else None,
+        )
+
+
+def voice_response(runtime: Runtime, ref: crossing.AttemptRef) -> str:
+    """The TwiML that the carrier speaks to who answered: the run's message with the lead's name."""
+    with runtime.database.tenant(ref.business_id) as session:
+        row = session.execute(
+            select(CallAttempt.state, OutboundCallRun.message, Lead.name)
+            .join(OutboundCallRun, OutboundCallRun.id == CallAttempt.run_id)
+            .join(OutboundCallJob, OutboundCallJob.id == CallAttempt.job_id)
+            .join(Lead, Lead.id == OutboundCallJob.lead_id, isouter=True)
+            .where(CallAttempt.id == ref.id)
+        ).one()
+    if row.state is AttemptState.CANCELING:
+        return '<?xml version="1.0" encoding="UTF-8"?><Response><Hangup/></Response>'
+    message = row.message.replace("{name}", row.name or "there")
+    return f'<?xml version="1.0" encoding="UTF-8"?><Response><Say>{escape(message)}</Say></Response>'
+
+
+def _ask_to_hang_up(session: Session, runtime: Runtime, applied: Applied) -> None:
+    """A call that goes on though nobody wants it: the pump hangs it up."""
+    applied.attempt.hangup_requested_at = session.execute(select(db_now())).scalar_one()
+    session.flush()
+    wake_pump(session, runtime, applied.run)

@@ -1,0 +1,348 @@
+"""Clean-up on evidence: calls that fell silent, runs without a worker, slots that differ from the rows.
+
+A process that starts proves nothing about calls that live, so nothing here concludes from a restart: an attempt is
+moved by what the carrier says of it, and a run only ends when no worker has been seen for the dead-worker limit.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from redis.exceptions import RedisError
+from sqlalchemy import exists, func, select, update
+from sqlalchemy.orm import Session
+
+from switchboard_core import crossing
+from switchboard_core.calls.campaign import WATCH_S
+from switchboard_core.calls.carrier import CarrierCall, CarrierUnavailableError
+from switchboard_core.calls.dial import hang_up
+from switchboard_core.calls.models import CallAttempt, OutboundCallJob, OutboundCallRun
+from switchboard_core.calls.pump import rebuild_slots
+from switchboard_core.calls.schemas import CleanupReport
+from switchboard_core.calls.settle import OUTCOME_UNKNOWN, Evidence, apply_event
+from switchboard_core.calls.states import TERMINAL_CALLS, CallEvent, CallStatus, RunStatus, carrier_event
+from switchboard_core.jobs.models import BackgroundJob, WorkerHeartbeat
+from switchboard_core.jobs.queueing import OPEN, wake_now
+from switchboard_core.jobs.states import JobStatus
+from switchboard_core.logs import get_logger
+from switchboard_core.recordings.service import note_recording
+from switchboard_core.runtime import Runtime
+from switchboard_core.settings import ServiceRole
+from switchboard_core.sql import after_seconds, db_now
+
+log = get_logger(__name__)
+
+NOT_WITHIN_S = 60.0
+BATCH = 100
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """An attempt as it was read, and the database's time of reading it."""
+
+    attempt: CallAttempt
+    now: datetime
+
+    def older_than(self, seconds: float) -> bool:
+        since = self.attempt.sent_at or self.attempt.created_at
+        return self.now - since > timedelta(seconds=seconds)
+
+
+@dataclass
+class _Tally:
+    checked: int = 0
+    settled: int = 0
+    businesses: set[int] = field(default_factory=set)
+
+
+def settle_silent(
+    runtime: Runtime, *, silent_s: float | None = None, only_business: int | None = None
+) -> CleanupReport:
+    """Ask the carrier about attempts that fell silent, and move them by its answer.
+
+    Args:
+        runtime: of the process.
+        silent_s: seconds without a word; default from the settings.
+        only_business: look at this business only.
+    """
+    with runtime.database.crossing() as session:
+        refs = crossing.silent_attempts(
+            session, runtime.settings.settle_after_seconds if silent_s is None else silent_s, BATCH
+        )
+    tally = _Tally()
+    for ref in refs:
+        if only_business is not None and ref.business_id != only_business:
+            continue
+        tally.checked += 1
+        tally.businesses.add(ref.business_id)
+        try:
+            tally.settled += _look_into(runtime, ref)
+        except CarrierUnavailableError as error:
+            log.warning("the carrier cannot say what became of a call; asked again later", error=str(error))
+    return CleanupReport(attempts_checked=tally.checked, attempts_settled=tally.settled)
+
+
+def _look_into(runtime: Runtime, ref: crossing.AttemptRef) -> bool:
+    """Find out about one silent attempt; returns whether it is settled now."""
+    with runtime.database.tenant(ref.business_id) as session:
+        attempt = session.get(CallAttempt, ref.id, with_for_update={"key_share": True})
+        if attempt is None or attempt.settled_at is not None:
+            return False
+        now = session.execute(select(db_now())).scalar_one()
+        attempt.checked_at = now
+        seen = _Seen(attempt, now)
+    event, evidence = _evidence(runtime, seen)
+    if event is None:
+        return False
+    with runtime.database.tenant(ref.business_id) as session:
+        applied = apply_event(session, runtime, ref.id, event, evidence)
+    if applied is None:
+        return False
+    log.info(
+        "silent call looked into",
+        attempt_id=str(ref.id),
+        call_event=str(event),
+        before=str(applied.before),
+        after=str(applied.attempt.state),
+    )
+    if applied.hang_up and applied.attempt.call_sid:
+        hang_up(runtime, applied.attempt.call_sid)
+    return applied.settled_now
+
+
+def _evidence(runtime: Runtime, seen: _Seen) -> tuple[CallEvent | None, Evidence]:
+    attempt = seen.attempt
+    if attempt.sent_at is None:
+        # The last look before the send refuses an attempt of this age: nothing was sent and nothing ever will be.
+        late = seen.older_than(runtime.settings.dial_deadline_seconds + 1)
+        return (CallEvent.NOT_SENT if late else None), Evidence(reason="its worker stopped before the call was sent")
+    call = _at_carrier(runtime, attempt)
+    if call is not None:
+        evidence = Evidence(call.sid, call.status, call.answered_by, call.duration_s)
+        return carrier_event(call.status), evidence
+    if seen.older_than(runtime.settings.unknown_outcome_after_seconds):
+        return CallEvent.OUTCOME_UNKNOWN, Evidence(reason=OUTCOME_UNKNOWN)
+    return CallEvent.ANSWER_LOST, Evidence(reason="the answer to the create call was lost")
+
+
+def _at_carrier(runtime: Runtime, attempt: CallAttempt) -> CarrierCall | None:
+    """The call of an attempt at the carrier: by its sid, else the only one to its number since it was sent.
+
+    At most one unsettled attempt exists per account and number, so a call made since is this attempt's or, if another
+    attempt of ours owns the sid, none of its business.
+    """
+    if attempt.call_sid is not None:
+        return runtime.carrier.fetch(attempt.call_sid)
+    assert attempt.sent_at is not None
+    # The carrier's times have whole seconds, and its clock is not ours.
+    candidates = runtime.carrier.find(attempt.to_number, attempt.sent_at - timedelta(seconds=2))
+    with runtime.database.tenant(attempt.business_id) as session:
+        taken = set(
+            session.scalars(
+                select(CallAttempt.call_sid).where(CallAttempt.call_sid.in_([call.sid for call in candidates]))
+            )
+        )
+    free = [call for call in candidates if call.sid not in taken]
+    return free[0] if free else None
+
+
+def hang_up_requested(runtime: Runtime, business_id: int) -> int:
+    """Hang up the calls of a business that a person or a rule asked to end; returns how many were reached."""
+    with runtime.database.tenant(business_id) as session:
+        sids = session.scalars(
+            select(CallAttempt.call_sid).where(
+                CallAttempt.settled_at.is_(None),
+                CallAttempt.hangup_requested_at.is_not(None),
+                CallAttempt.call_sid.is_not(None),
+            )
+        ).all()
+    return sum(hang_up(runtime, sid) for sid in sids if sid)
+
+
+def list_lost_recordings(runtime: Runtime, *, after_s: float = 20.0) -> int:
+    """Ask the carrier for recordings whose webhook never came; returns how many were found."""
+    with runtime.database.crossing() as session:
+        refs = crossing.unlisted_recordings(session, after_s, BATCH)
+    found = 0
+    for ref in refs:
+        with runtime.database.tenant(ref.business_id) as session:
+            attempt = session.get_one(CallAttempt, ref.id)
+        if attempt.call_sid is None:
+            continue
+        try:
+            recordings = runtime.carrier.recordings_of(attempt.call_sid)
+        except CarrierUnavailableError as error:
+            log.warning("the carrier cannot list recordings; asked again later", error=str(error))
+            break
+        with runtime.database.tenant(ref.business_id) as session:
+            for item in recordings:
+                absent = "unknown" if item.status == "absent" else None
+                note_recording(
+                    session,
+                    runtime,
+                    attempt,
+                    recording_sid=item.sid,
+                    media_url=item.media_url,
+                    duration_s=item.duration_s,
+                    absent_code=absent,
+                )
+            session.execute(update(CallAttempt).where(CallAttempt.id == ref.id).values(recordings_listed_at=db_now()))
+        found += len(recordings)
+    return found
+
+
+def cleanup_stuck_dialing_jobs(runtime: Runtime, business_id: int | None = None) -> CleanupReport:
+    """Settle attempts that nobody works on any more, by what the carrier says of them.
+
+    An attempt younger than its deadline may be in the hands of a live worker and is left alone.
+    """
+    return settle_silent(runtime, silent_s=runtime.settings.dial_deadline_seconds + 1, only_business=business_id)
+
+
+def cleanup_stuck_runs(runtime: Runtime, business_id: int | None = None, *, on_startup: bool = False) -> CleanupReport:
+    """Take over runs that are stuck, or end them where nobody can.
+
+    *Stuck* means: no current lease on its work, no heartbeat for longer than the dead-worker limit, and no live call at
+    the carrier. A stuck run is handed to a live worker; without one it and its jobs become ``failed``.
+
+    Args:
+        runtime: of the process.
+        business_id: look at this business only.
+        on_startup: for the log: called when the api starts.
+    """
+    with runtime.database.crossing() as session:
+        refs = [ref for ref in crossing.open_runs(session) if business_id in (None, ref.business_id)]
+    report = CleanupReport()
+    for ref in refs:
+        with runtime.database.tenant(ref.business_id) as session:
+            verdict = _mend_run(session, runtime, ref.id)
+        report.runs_taken_over += verdict == "taken over"
+        report.runs_failed += verdict == "failed"
+        if verdict:
+            log.warning("stuck run", run_id=ref.id, business_id=ref.business_id, verdict=verdict, on_startup=on_startup)
+    return report
+
+
+def _mend_run(session: Session, runtime: Runtime, run_id: int) -> str | None:
+    limit_s = runtime.settings.dead_worker_after_seconds
+    run = session.get(OutboundCallRun, run_id, with_for_update={"key_share": True})
+    if run is None or run.status.terminal or not _is_stuck(session, run, max(limit_s, 2 * WATCH_S)):
+        return None
+    alive = session.scalar(
+        select(
+            exists().where(
+                WorkerHeartbeat.role == ServiceRole.WORKER, WorkerHeartbeat.seen_at > after_seconds(-limit_s)
+            )
+        )
+    )
+    if alive and run.background_job_id is not None and _job_is_open(session, run.background_job_id):
+        run.heartbeat_at = session.execute(select(db_now())).scalar_one()
+        session.flush()
+        wake_now(session, runtime.transport, run.background_job_id)
+        return "taken over"
+    _fail_run(session, runtime, run, f"No worker has worked on it for {limit_s:.0f} seconds.")
+    return "failed"
+
+
+def _is_stuck(session: Session, run: OutboundCallRun, limit_s: float) -> bool:
+    long_ago = after_seconds(-limit_s)
+    leased = session.scalar(
+        select(
+            exists().where(
+                BackgroundJob.id == run.background_job_id, BackgroundJob.lease_until > func.clock_timestamp()
+            )
+        )
+    )
+    live = session.scalar(select(exists().where(CallAttempt.run_id == run.id, CallAttempt.settled_at.is_(None))))
+    silent = session.scalar(select(OutboundCallRun.heartbeat_at < long_ago).where(OutboundCallRun.id == run.id))
+    return bool(silent) and not leased and not live
+
+
+def _job_is_open(session: Session, job_id: int) -> bool:
+    status = session.scalar(select(BackgroundJob.status).where(BackgroundJob.id == job_id))
+    return status in OPEN
+
+
+def _fail_run(session: Session, runtime: Runtime, run: OutboundCallRun, reason: str) -> None:
+    """End a run that nobody can take over, with its jobs and its background job, in one transaction."""
+    now = session.execute(select(db_now())).scalar_one()
+    run.status, run.reason, run.finished_at = RunStatus.FAILED, reason, now
+    session.execute(
+        update(OutboundCallJob)
+        .where(OutboundCallJob.run_id == run.id, OutboundCallJob.status.not_in(TERMINAL_CALLS))
+        .values(status=CallStatus.FAILED, reason=reason, finished_at=now, updated_at=now)
+        .execution_options(synchronize_session=False)
+    )
+    failed = select(func.count()).where(OutboundCallJob.run_id == run.id, OutboundCallJob.status == CallStatus.FAILED)
+    ended = select(func.count()).where(OutboundCallJob.run_id == run.id, OutboundCallJob.status != CallStatus.FAILED)
+    row = session.scalars(
+        update(BackgroundJob)
+        .where(BackgroundJob.id == run.background_job_id, BackgroundJob.status.in_(OPEN))
+        .values(
+            status=JobStatus.FAILED,
+            reason=reason,
+            failed=failed.scalar_subquery(),
+            done=ended.scalar_subquery(),
+            lease_until=None,
+            attempt=BackgroundJob.attempt + 1,
+            finished_at=now,
+            version=BackgroundJob.version + 1,
+        )
+        .returning(BackgroundJob)
+        .execution_options(populate_existing=True, synchronize_session=False)
+    ).first()
+    if row is not None:
+        runtime.tasks.publish_after_commit(session, row)
+
+
+def rebuild_all_slots(runtime: Runtime, business_ids: Iterable[int]) -> int:
+    """Make the semaphores what PostgreSQL says; returns how many slots are taken in all."""
+    taken = 0
+    for business_id in business_ids:
+        with runtime.database.tenant(business_id) as session:
+            try:
+                taken += rebuild_slots(session, runtime, business_id)
+            except RedisError as error:
+                log.warning("slots not rebuilt: Redis does not answer", error=type(error).__name__)
+                return taken
+    return taken
+
+
+def cleanup_business(runtime: Runtime, business_id: int) -> CleanupReport:
+    """The clean-up that a person asks for, of one business: silent calls, stuck runs, slots."""
+    calls = cleanup_stuck_dialing_jobs(runtime, business_id)
+    runs = cleanup_stuck_runs(runtime, business_id)
+    return calls.model_copy(
+        update={
+            "runs_taken_over": runs.runs_taken_over,
+            "runs_failed": runs.runs_failed,
+            "slots": rebuild_all_slots(runtime, [business_id]),
+        }
+    )
+
+
+def run_startup_cleanup(runtime: Runtime) -> CleanupReport | None:
+    """The pass of a starting api, once across replicas and not twice within a minute.
+
+    Returns:
+        What it did; None where this process is no api, or another one has just done it.
+    """
+    if runtime.settings.service_role is not ServiceRole.API:
+        return None
+    with runtime.database.crossing() as session:
+        if not crossing.claim_startup_cleanup(session, NOT_WITHIN_S):
+            log.info("startup cleanup skipped: another replica has done it within the last minute")
+            return None
+        businesses = [ref.business_id for ref in crossing.businesses(session)]
+    log.info("[STARTUP] Running outbound cleanup", businesses=len(businesses))
+    calls = cleanup_stuck_dialing_jobs(runtime)
+    runs = cleanup_stuck_runs(runtime, on_startup=True)
+    report = calls.model_copy(
+        update={
+            "runs_taken_over": runs.runs_taken_over,
+            "runs_failed": runs.runs_failed,
+            "slots": rebuild_all_slots(runtime, businesses),
+        }
+    )
+    log.info("[STARTUP] Outbound cleanup complete", **report.model_dump())
+    return report

@@ -1,0 +1,92 @@
+"""The pump: admits and dials until nothing of the business is admissible."""
+
+import time
+
+from redis.exceptions import RedisError
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from switchboard_core import crossing
+from switchboard_core.calls.admission import Admitted, Idle, LookAgain, admit_next
+from switchboard_core.calls.dial import dial
+from switchboard_core.calls.models import CallAttempt
+from switchboard_core.logs import get_logger
+from switchboard_core.runtime import Runtime
+from switchboard_core.tenancy.models import Business
+
+log = get_logger(__name__)
+
+_WORTH_WAITING_S = 0.25
+"""A wait for the rate that is shorter than this is waited out; a longer one is left to the sweep."""
+
+
+def process_next(runtime: Runtime, job_id: int, run_id: int, *, budget_s: float = 2.0) -> bool:
+    """Admit and dial calls of the run's business.
+
+    Args:
+        runtime: of the worker.
+        job_id: the run's background job, for the log.
+        run_id: the run whose business is pumped; all its running runs take turns.
+        budget_s: seconds this call should take at most.
+
+    Returns:
+        Whether there may be more to do.
+    """
+    with runtime.database.crossing() as session:
+        ref = crossing.run(session, run_id)
+    if ref is None:
+        return False
+    log.info("ProcessNext", job_id=job_id, run_id=run_id, business_id=ref.business_id)
+    started = time.monotonic()
+    while time.monotonic() - started < budget_s:
+        if _full(runtime, ref.business_id):
+            return False
+        with runtime.database.tenant(ref.business_id) as session:
+            outcome = admit_next(session, runtime)
+        if isinstance(outcome, Admitted):
+            _take_slot(runtime, ref.business_id, outcome)
+            dial(runtime, outcome)
+        elif isinstance(outcome, Idle) and not _waited(outcome):
+            log.debug("pump idle", business_id=ref.business_id, why=outcome.why, wake_at=str(outcome.wake_at))
+            return False
+        elif isinstance(outcome, LookAgain):
+            continue
+    return True
+
+
+def _waited(idle: Idle) -> bool:
+    if idle.wait_s is None or idle.wait_s > _WORTH_WAITING_S:
+        return False
+    time.sleep(idle.wait_s)
+    return True
+
+
+def _full(runtime: Runtime, business_id: int) -> bool:
+    """Whether every slot is taken, by a quick look at Redis. A full look is checked against PostgreSQL first."""
+    try:
+        active = runtime.slots.active(business_id)
+        if active == 0:
+            return False
+        with runtime.database.tenant(business_id) as session:
+            cap = session.scalar(select(Business.call_cap).where(Business.id == business_id)) or 0
+            if active < cap:
+                return False
+            return rebuild_slots(session, runtime, business_id) >= cap
+    except RedisError:
+        return False
+
+
+def rebuild_slots(session: Session, runtime: Runtime, business_id: int) -> int:
+    """Make the semaphore what PostgreSQL says; returns how many slots are taken. Raises ``RedisError``."""
+    live = session.scalars(select(CallAttempt.id).where(CallAttempt.settled_at.is_(None))).all()
+    return runtime.slots.rebuild(business_id, [str(attempt_id) for attempt_id in live])
+
+
+def _take_slot(runtime: Runtime, business_id: int, admitted: Admitted) -> None:
+    try:
+        if not runtime.slots.acquire(business_id, str(admitted.attempt.id), admitted.cap):
+            # Redis holds members that PostgreSQL has settled: it is the one that is wrong.
+            with runtime.database.tenant(business_id) as session:
+                rebuild_slots(session, runtime, business_id)
+    except RedisError:
+        log.warning("slot not noted in Redis; the next rebuild corrects it", business_id=business_id)

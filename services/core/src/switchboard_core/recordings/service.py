@@ -1,0 +1,180 @@
+"""The verbs of recordings: note, list, search, and the claims that the recorder works under."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from switchboard_core import crossing
+from switchboard_core.calls.models import CallAttempt
+from switchboard_core.db import after_commit, tenant_of
+from switchboard_core.jobs.transport import recording_wakeup
+from switchboard_core.logs import get_logger
+from switchboard_core.metrics import RECORDINGS
+from switchboard_core.recordings.models import Recording
+from switchboard_core.recordings.states import RecordingStatus
+from switchboard_core.runtime import Runtime
+from switchboard_core.sql import after_seconds, db_now
+
+log = get_logger(__name__)
+
+_TO_DO = (
+    RecordingStatus.PENDING,
+    RecordingStatus.DOWNLOADING,
+    RecordingStatus.DOWNLOADED,
+    RecordingStatus.TRANSCRIBING,
+)
+
+
+class RecordingNotFoundError(LookupError):
+    """The business has no such recording."""
+
+
+def note_recording(
+    session: Session,
+    runtime: Runtime,
+    attempt: CallAttempt,
+    *,
+    recording_sid: str,
+    media_url: str,
+    duration_s: int | None,
+    absent_code: str | None = None,
+) -> None:
+    """Insert the row of a recording and wake the recorder after the commit; a doubled webhook changes nothing."""
+    absent = absent_code is not None
+    row = session.scalars(
+        insert(Recording)
+        .values(
+            business_id=attempt.business_id,
+            recording_sid=recording_sid,
+            call_sid=attempt.call_sid or "",
+            attempt_id=attempt.id,
+            run_id=attempt.run_id,
+            media_url=media_url,
+            carrier_duration_s=duration_s,
+            status=RecordingStatus.ABSENT if absent else RecordingStatus.PENDING,
+            reason=f"The carrier made no recording (code {absent_code})." if absent else None,
+            finished_at=db_now() if absent else None,
+        )
+        .on_conflict_do_nothing(index_elements=["recording_sid"])
+        .returning(Recording.id)
+    ).first()
+    session.execute(
+        update(CallAttempt)
+        .where(CallAttempt.id == attempt.id, CallAttempt.recordings_listed_at.is_(None))
+        .values(recordings_listed_at=db_now())
+        .execution_options(synchronize_session=False)
+    )
+    if row is not None and not absent:
+        wakeup = recording_wakeup(row)
+        after_commit(session, lambda: runtime.transport.wake(wakeup))
+
+
+@dataclass(frozen=True)
+class RecordingClaim:
+    """A recording that this process may work on; ``active`` is how many of its business are being worked on."""
+
+    recording: Recording
+    active: int
+
+
+def claim(session: Session, recording_id: int, *, lease_s: float, per_business: int) -> RecordingClaim | None:
+    """Take a slot of the business and the lease of a recording.
+
+    Returns:
+        None where nothing is to do, where somebody else works on it, or where the business has no free slot (then the
+        recording waits two seconds and the sweep wakes it).
+    """
+    session.execute(
+        text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": f"recordings:{tenant_of(session)}"}
+    )
+    active = active_slots(session)
+    mine = Recording.lease_until.is_(None) | (Recording.lease_until < func.clock_timestamp())
+    if active >= per_business:
+        session.execute(
+            update(Recording)
+            .where(Recording.id == recording_id, Recording.status.in_(_TO_DO), mine)
+            .values(run_after=after_seconds(2))
+            .execution_options(synchronize_session=False)
+        )
+        return None
+    recording = session.scalars(
+        update(Recording)
+        .where(Recording.id == recording_id, Recording.status.in_(_TO_DO), mine)
+        .where(Recording.run_after <= func.clock_timestamp())
+        .values(attempt=Recording.attempt + 1, lease_until=after_seconds(lease_s))
+        .returning(Recording)
+        .execution_options(populate_existing=True, synchronize_session=False)
+    ).first()
+    return RecordingClaim(recording, active + 1) if recording else None
+
+
+def active_slots(session: Session) -> int:
+    """How many recordings of the session's business are being worked on right now."""
+    return (
+        session.scalar(
+            select(func.count()).select_from(Recording).where(Recording.lease_until > func.clock_timestamp())
+        )
+        or 0
+    )
+
+
+def record(session: Session, claimed: Recording, values: dict[str, Any], *, release: bool) -> bool:
+    """Write progress of a claimed recording, guarded by its fence; false where somebody else has it now."""
+    if release:
+        values = values | {"lease_until": None}
+    status = values.get("status")
+    if isinstance(status, RecordingStatus) and status.terminal:
+        values = values | {"finished_at": db_now()}
+        RECORDINGS.labels(status=str(status)).inc()
+    row = session.execute(
+        update(Recording)
+        .where(Recording.id == claimed.id, Recording.attempt == claimed.attempt)
+        .values(values)
+        .returning(Recording.id)
+        .execution_options(synchronize_session=False)
+    ).first()
+    return row is not None
+
+
+def get_recording(session: Session, recording_id: int) -> Recording:
+    """A recording of the session's business.
+
+    Raises:
+        RecordingNotFoundError: it has no such recording.
+    """
+    recording = session.get(Recording, recording_id)
+    if recording is None:
+        msg = f"There is no recording {recording_id}."
+        raise RecordingNotFoundError(msg)
+    return recording
+
+
+def list_recordings(
+    session: Session,
+    *,
+    run_id: int | None = None,
+    status: RecordingStatus | None = None,
+    before_id: int | None = None,
+    limit: int = 50,
+) -> list[Recording]:
+    """Recordings of the session's business, newest first, from below ``before_id``."""
+    query = select(Recording).order_by(Recording.id.desc()).limit(limit)
+    if run_id is not None:
+        query = query.where(Recording.run_id == run_id)
+    if status is not None:
+        query = query.where(Recording.status == status)
+    if before_id is not None:
+        query = query.where(Recording.id < before_id)
+    return list(session.scalars(query))
+
+
+def search(session: Session, query: str, *, limit: int = 20, offset: int = 0) -> list[Recording]:
+    """Recordings whose transcript matches, best first; ``query`` as one would type it into a search box."""
+    refs = crossing.search_transcripts(session, query, limit, offset)
+    found = {
+        row.id: row for row in session.scalars(select(Recording).where(Recording.id.in_([ref.id for ref in refs])))
+    }
+    return [found[ref.id] for ref in refs if ref.id in found]
