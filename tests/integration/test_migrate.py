@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from migration_support import connected, migration_settings
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 from structlog.testing import capture_logs
 
+from migration_support import connected, migration_settings
 from switchboard_cli.devstack import DatabaseUrls
 from switchboard_core import models
 from switchboard_core.migrate import (
@@ -32,6 +32,14 @@ from switchboard_core.migrate.connection import owner_connection, owner_engine, 
 from switchboard_core.migrate.lock import LOCK_KEY
 
 ALL = ("101", "102", "103", "104")
+JOB_TYPES = (
+    "delete_receipts_all",
+    "delete_leads",
+    "update_leads",
+    "delete_imported_leads",
+    "enqueue_outbound_calls",
+    "broadcast",
+)
 BOOKKEEPING_TABLES = {"schema_state", "maintenance_marks", "alembic_version"}
 
 
@@ -74,9 +82,8 @@ def pretend_release(urls: DatabaseUrls, *, schema_seq: int, min_code_seq: int) -
 
 
 def allowed_job_types(connection: Connection) -> str:
-    return connection.execute(
-        text("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'chk_job_type'")
-    ).scalar_one()
+    definition = text("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'chk_job_type'")
+    return str(connection.execute(definition).scalar_one())
 
 
 @contextmanager
@@ -85,7 +92,11 @@ def lock_held(urls: DatabaseUrls) -> Iterator[tuple[int, Callable[[], None]]]:
     with connected(urls.owner, "somebody else") as connection:
         pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK_KEY})
-        yield pid, lambda: connection.execute(text("SELECT pg_advisory_unlock_all()")) and None
+
+        def let_go() -> None:
+            connection.execute(text("SELECT pg_advisory_unlock_all()"))
+
+        yield pid, let_go
 
 
 @contextmanager
@@ -118,21 +129,28 @@ def test_the_models_describe_the_migrated_database_exactly(database_urls: Databa
         assert compare_metadata(context, models.metadata) == []
 
 
-def test_checks_of_the_models_are_the_checks_of_the_migrated_database(database_urls: DatabaseUrls) -> None:
-    of_models = {
-        str(constraint.name)
-        for table in models.metadata.tables.values()
-        for constraint in table.constraints
-        if constraint.__visit_name__ == "check_constraint" and constraint.name
-    }
-    with connected(database_urls.owner) as connection:
-        of_database = set(
-            connection.execute(
-                text("SELECT conname FROM pg_constraint WHERE contype = 'c' AND connamespace = 'public'::regnamespace")
-            ).scalars()
-        )
-    assert of_database - of_models == {"chk_job_type", "chk_schema_state_singleton"}
-    assert of_models <= of_database
+def definitions_of(url: str) -> set[str]:
+    """Every index and constraint of the models' tables, as PostgreSQL spells them."""
+    with connected(url) as connection:
+        found = connection.execute(
+            text("""
+                SELECT conrelid::regclass || ' ' || conname || ' ' || pg_get_constraintdef(oid)
+                FROM pg_constraint
+                WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text = ANY(:tables)
+                UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename = ANY(:tables)
+            """),
+            {"tables": list(models.metadata.tables)},
+        ).scalars()
+        return {definition for definition in found if " chk_job_type " not in definition}
+
+
+def test_indexes_and_constraints_of_the_models_are_those_of_the_migrated_database(
+    database_urls: DatabaseUrls, empty_database_urls: DatabaseUrls
+) -> None:
+    with connected(empty_database_urls.owner) as connection:
+        models.metadata.create_all(connection)
+
+    assert definitions_of(database_urls.owner) == definitions_of(empty_database_urls.owner)
 
 
 def test_the_contract_phase_follows_the_expand_phase(empty_database_urls: DatabaseUrls) -> None:
@@ -159,15 +177,7 @@ def test_the_upgrade_from_103_to_104_allows_five_more_job_types(empty_database_u
         report = run_migrations(settings)
 
         assert (report.from_seq, report.to_seq, report.applied) == (103, 104, ("104",))
-        types = (
-            "delete_leads",
-            "update_leads",
-            "delete_imported_leads",
-            "enqueue_outbound_calls",
-            "broadcast",
-            "delete_receipts_all",
-        )
-        for job_type in types:
+        for job_type in JOB_TYPES:
             connection.execute(insert, {"business": business, "type": job_type})
         with pytest.raises(IntegrityError, match="chk_job_type"):
             connection.execute(insert, {"business": business, "type": "mine_bitcoin"})
@@ -187,8 +197,7 @@ def test_the_upgrade_logs_the_words_that_people_search_for(empty_database_urls: 
         "Acquired migration lock",
         "Migration 104: Updating background_jobs job_type constraint",
         "Migration 104 complete: job_type constraint updated",
-        "Allowed job types: delete_receipts_all, delete_leads, update_leads, delete_imported_leads, "
-        "enqueue_outbound_calls, broadcast",
+        f"Allowed job types: {', '.join(JOB_TYPES)}",
         "Released migration lock",
         "MIGRATIONS COMPLETE",
     ]
@@ -350,7 +359,9 @@ def test_grants_that_a_dying_migrator_left_undone_are_completed(empty_database_u
 
 
 @pytest.mark.parametrize("check", [False, True], ids=["migrating", "checking"])
-def test_a_newer_schema_that_supports_this_release_is_left_alone(empty_database_urls: DatabaseUrls, check: bool) -> None:
+def test_a_newer_schema_that_supports_this_release_is_left_alone(
+    empty_database_urls: DatabaseUrls, check: bool
+) -> None:
     settings = migration_settings(empty_database_urls)
     run_migrations(settings)
     pretend_release(empty_database_urls, schema_seq=110, min_code_seq=104)

@@ -79,9 +79,9 @@ class Idempotency:
         if (remembered := self._remembered(session, wanted)) is not None:
             return remembered
         body = effect()
-        answer = {"body": remember(body).model_dump_json(), "headers": dict(headers(body))}
-        self._store(session, wanted, status, answer)
-        return _answer(status, body.model_dump_json(), answer["headers"])
+        more = dict(headers(body))
+        self._store(session, wanted, status, {"body": remember(body).model_dump_json(), "headers": more})
+        return _answer(status, body.model_dump_json(), more)
 
     def _fingerprint(self, body: bytes | None) -> bytes:
         # The path with its ids and the query belong to it: one key must not stand for two runs.

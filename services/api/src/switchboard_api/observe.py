@@ -49,7 +49,7 @@ class Observe:
         started = time.perf_counter()
         try:
             await self._app(scope, receive, answer)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the last resort; it is logged with its error id
             problem = unexpected(error)
             # An answer that has begun can only be cut off, which the server does when we return without its end.
             if answer.status is None:

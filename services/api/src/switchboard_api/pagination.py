@@ -9,7 +9,7 @@ import binascii
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Generic, Protocol, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 from fastapi import Depends, Path, Query
 from pydantic import BaseModel, Field
@@ -21,11 +21,6 @@ MAX_ID = 2**63 - 1
 
 RowId = Annotated[int, Path(ge=1, le=MAX_ID)]
 """An id in a path. Anything else than a possible id answers 404."""
-
-
-class _HasId(Protocol):
-    @property
-    def id(self) -> int: ...
 
 
 Item = TypeVar("Item", bound=BaseModel)

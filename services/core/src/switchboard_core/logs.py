@@ -107,6 +107,8 @@ def configure_logging(level: str = "INFO", log_format: str = "json", service: st
     root.setLevel("INFO" if level == "DEBUG" else level)
     for name in DEBUG_LOGGERS:
         logging.getLogger(name).setLevel(level)
+    # RQ's own account of each job repeats JOB PICKED.
+    logging.getLogger("rq.worker").setLevel("DEBUG" if level == "DEBUG" else "WARNING")
     # Their INFO lines repeat, request by request, what the access log and the metrics already say.
     for name in ("httpx", "httpcore", "twilio", "uvicorn.access", "alembic.runtime.plugins"):
         logging.getLogger(name).setLevel("WARNING")

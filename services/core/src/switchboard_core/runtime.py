@@ -1,6 +1,7 @@
 """What a running process holds: settings, database, Redis and what is built on them, made once at its start."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from redis import Redis
 
@@ -12,7 +13,7 @@ from switchboard_core.db import Database, make_engine
 from switchboard_core.jobs.manager import BackgroundTaskManager
 from switchboard_core.jobs.transport import Transport
 from switchboard_core.redis import make_redis
-from switchboard_core.settings import Settings
+from switchboard_core.settings import Settings, get_settings
 
 
 @dataclass(frozen=True)
@@ -54,3 +55,10 @@ def make_runtime(settings: Settings, *, name: str, clock: Clock | None = None) -
         slots=CallSemaphore(redis),
         clock=clock or SystemClock(),
     )
+
+
+@lru_cache(maxsize=1)
+def process_runtime() -> Runtime:
+    """The runtime of this process, for functions that RQ calls by name."""
+    settings = get_settings()
+    return make_runtime(settings, name=f"switchboard-{settings.service_role or 'job'}")

@@ -8,8 +8,8 @@ from fastapi.responses import StreamingResponse
 from switchboard_api.auth import Agent, Caller, RuntimeDep, Viewer
 from switchboard_api.csvs import csv_response
 from switchboard_api.idempotency import IdempotencyDep
-from switchboard_api.live import Ticket, issue_ticket
 from switchboard_api.pagination import Page, Paging, RowId
+from switchboard_api.tickets import Ticket, issue_ticket
 from switchboard_core.calls.service import cancel_run
 from switchboard_core.jobs.schemas import TaskSnapshot
 from switchboard_core.jobs.states import JobStatus

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import BigInteger, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from switchboard_core.calls.models import OutboundCallJob, OutboundCallRun
@@ -63,7 +63,7 @@ def _expand(
         ids = select_ids_after(session, lead_filter, after, ctx.limit)
         if not ids:
             return _expanded(runtime, ctx, run)
-        leads = select(Lead.business_id, func.cast(run.id, Lead.id.type), Lead.id, Lead.phone, Lead.timezone).where(
+        leads = select(Lead.business_id, literal(run.id, BigInteger), Lead.id, Lead.phone, Lead.timezone).where(
             Lead.id.in_(ids)
         )
         session.execute(

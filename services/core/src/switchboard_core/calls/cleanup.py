@@ -146,19 +146,6 @@ def _at_carrier(runtime: Runtime, attempt: CallAttempt) -> CarrierCall | None:
     return free[0] if free else None
 
 
-def hang_up_requested(runtime: Runtime, business_id: int) -> int:
-    """Hang up the calls of a business that a person or a rule asked to end; returns how many were reached."""
-    with runtime.database.tenant(business_id) as session:
-        sids = session.scalars(
-            select(CallAttempt.call_sid).where(
-                CallAttempt.settled_at.is_(None),
-                CallAttempt.hangup_requested_at.is_not(None),
-                CallAttempt.call_sid.is_not(None),
-            )
-        ).all()
-    return sum(hang_up(runtime, sid) for sid in sids if sid)
-
-
 def list_lost_recordings(runtime: Runtime, *, after_s: float = 20.0) -> int:
     """Ask the carrier for recordings whose webhook never came; returns how many were found."""
     with runtime.database.crossing() as session:

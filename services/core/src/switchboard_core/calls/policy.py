@@ -10,7 +10,7 @@ from switchboard_core.calls.states import AttemptState, CallStatus
 RETRYABLE = ("busy", "no_answer", "machine", "failed")
 """Outcomes that a run may ask to retry."""
 
-DEFAULT_RETRY_AFTER_S = {"busy": 300, "no_answer": 1800}
+DEFAULT_RETRY_AFTER_S = {"busy": 300.0, "no_answer": 1800.0}
 
 BREAKER_THRESHOLD = 5
 BREAKER_OPEN_S = 30.0

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from switchboard_core import crossing
 from switchboard_core.calls.admission import Admitted, Idle, LookAgain, admit_next
-from switchboard_core.calls.dial import dial
+from switchboard_core.calls.dial import dial, hang_up
 from switchboard_core.calls.models import CallAttempt
 from switchboard_core.logs import get_logger
 from switchboard_core.runtime import Runtime
@@ -37,6 +37,7 @@ def process_next(runtime: Runtime, job_id: int, run_id: int, *, budget_s: float 
     if ref is None:
         return False
     log.info("ProcessNext", job_id=job_id, run_id=run_id, business_id=ref.business_id)
+    hang_up_requested(runtime, ref.business_id)
     started = time.monotonic()
     while time.monotonic() - started < budget_s:
         if _full(runtime, ref.business_id):
@@ -52,6 +53,19 @@ def process_next(runtime: Runtime, job_id: int, run_id: int, *, budget_s: float 
         elif isinstance(outcome, LookAgain):
             continue
     return True
+
+
+def hang_up_requested(runtime: Runtime, business_id: int) -> int:
+    """Hang up the calls of a business that a person or a rule asked to end; returns how many were reached."""
+    with runtime.database.tenant(business_id) as session:
+        sids = session.scalars(
+            select(CallAttempt.call_sid).where(
+                CallAttempt.settled_at.is_(None),
+                CallAttempt.hangup_requested_at.is_not(None),
+                CallAttempt.call_sid.is_not(None),
+            )
+        ).all()
+    return sum(hang_up(runtime, sid) for sid in sids if sid)
 
 
 def _waited(idle: Idle) -> bool:

@@ -7,7 +7,7 @@ once more that the call is still wanted.
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -160,10 +160,8 @@ class TwilioCarrier:
     def find(self, to_number: str, since: datetime) -> list[CarrierCall]:
         """Calls to a number since a moment; see ``Carrier.find``."""
         try:
-            # The API filters by day; the exact moment is compared here.
-            calls = self._client.calls.list(
-                to=to_number, start_time_after=(since - timedelta(days=1)).astimezone(UTC), limit=100
-            )
+            # Not filtered by StartTime: a call that is still queued has none, and would not be found.
+            calls = self._client.calls.list(to=to_number, limit=100)
         except (httpx.HTTPError, TwilioException) as error:
             raise CarrierUnavailableError(type(error).__name__) from error
         found = [_call(call) for call in calls]

@@ -139,11 +139,18 @@ class Transport:
                 error=type(error).__name__,
             )
 
+    def waiting(self, queues: Iterable[str]) -> int:
+        """How many wake-ups wait in ``queues``."""
+        with self.redis.pipeline(transaction=False) as pipeline:
+            for name in queues:
+                pipeline.llen(_queue_key(name))
+            return sum(pipeline.execute())
+
     def queued_ids(self, queues: Iterable[str]) -> set[str]:
         """A snapshot of the ids that wait in ``queues``."""
         with self.redis.pipeline(transaction=False) as pipeline:
             for name in queues:
-                pipeline.lrange(Queue.redis_queue_namespace_prefix + name, 0, -1)
+                pipeline.lrange(_queue_key(name), 0, -1)
             return {item.decode() for items in pipeline.execute() for item in items}
 
     def end(self, job: Job, *, again: bool, ended_at: str, now_s: float, pipeline: Pipeline) -> None:

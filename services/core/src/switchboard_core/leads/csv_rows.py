@@ -51,7 +51,7 @@ class LeadRow:
         line: where it begins in the file.
         phone: E.164; None when the cell holds no number.
         timezone: from the file; None where the cell is empty.
-        zone_of_number: what the number says about the time zone, for new leads.
+        zone_of_number: what the number says about the time zone where the file does not, for new leads.
         tags: JSON array; None where the cell is empty.
         attributes: JSON object; None where all its cells are empty.
         do_not_call: holds for the number even if the row is rejected for another reason.
@@ -124,6 +124,8 @@ class RowParser:
                 lead.errors.append((name, _quoted(cell, str(error))))
         if self._attributes:
             self._set_attributes(lead, cells)
+        if lead.phone is not None and lead.timezone is None:
+            lead.zone_of_number = timezone_of(lead.phone, self._default_timezone)
         return lead
 
     def _phone(self, lead: LeadRow, cell: str) -> None:
@@ -131,7 +133,6 @@ class RowParser:
             msg = "is missing"
             raise PhoneError(msg)
         lead.phone = parse_phone(cell, self._region)
-        lead.zone_of_number = timezone_of(lead.phone, self._default_timezone)
 
     def _set_attributes(self, lead: LeadRow, cells: Sequence[str]) -> None:
         found: dict[str, str] = {}

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import case, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -74,14 +74,19 @@ def note_recording(
 
 @dataclass(frozen=True)
 class RecordingClaim:
-    """A recording that this process may work on; ``active`` is how many of its business are being worked on."""
+    """A recording that this process may work on.
+
+    Attributes:
+        recording: the row, as claimed: ``downloading`` or ``transcribing``.
+        downloading: how many downloads of its business are under way, this one included.
+    """
 
     recording: Recording
-    active: int
+    downloading: int
 
 
 def claim(session: Session, recording_id: int, *, lease_s: float, per_business: int) -> RecordingClaim | None:
-    """Take a slot of the business and the lease of a recording.
+    """Take the lease of a recording and, for a download, a slot of its business.
 
     Returns:
         None where nothing is to do, where somebody else works on it, or where the business has no free slot (then the
@@ -90,35 +95,42 @@ def claim(session: Session, recording_id: int, *, lease_s: float, per_business: 
     session.execute(
         text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": f"recordings:{tenant_of(session)}"}
     )
-    active = active_slots(session)
-    mine = Recording.lease_until.is_(None) | (Recording.lease_until < func.clock_timestamp())
+    active = downloads_active(session)
+    needs_slot = Recording.status.in_((RecordingStatus.PENDING, RecordingStatus.DOWNLOADING))
+    mine = (
+        Recording.id == recording_id,
+        Recording.status.in_(_TO_DO),
+        Recording.lease_until.is_(None) | (Recording.lease_until < func.clock_timestamp()),
+    )
     if active >= per_business:
         session.execute(
             update(Recording)
-            .where(Recording.id == recording_id, Recording.status.in_(_TO_DO), mine)
+            .where(*mine, needs_slot)
             .values(run_after=after_seconds(2))
             .execution_options(synchronize_session=False)
         )
-        return None
     recording = session.scalars(
         update(Recording)
-        .where(Recording.id == recording_id, Recording.status.in_(_TO_DO), mine)
-        .where(Recording.run_after <= func.clock_timestamp())
-        .values(attempt=Recording.attempt + 1, lease_until=after_seconds(lease_s))
+        .where(*mine, Recording.run_after <= func.clock_timestamp())
+        .values(
+            attempt=Recording.attempt + 1,
+            lease_until=after_seconds(lease_s),
+            status=case((needs_slot, RecordingStatus.DOWNLOADING), else_=RecordingStatus.TRANSCRIBING),
+        )
         .returning(Recording)
         .execution_options(populate_existing=True, synchronize_session=False)
     ).first()
     return RecordingClaim(recording, active + 1) if recording else None
 
 
-def active_slots(session: Session) -> int:
-    """How many recordings of the session's business are being worked on right now."""
-    return (
-        session.scalar(
-            select(func.count()).select_from(Recording).where(Recording.lease_until > func.clock_timestamp())
-        )
-        or 0
+def downloads_active(session: Session) -> int:
+    """How many downloads of the session's business are under way: its taken slots."""
+    query = (
+        select(func.count())
+        .select_from(Recording)
+        .where(Recording.status == RecordingStatus.DOWNLOADING, Recording.lease_until > func.clock_timestamp())
     )
+    return session.scalar(query) or 0
 
 
 def record(session: Session, claimed: Recording, values: dict[str, Any], *, release: bool) -> bool:

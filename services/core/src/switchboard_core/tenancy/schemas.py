@@ -7,6 +7,7 @@ from zoneinfo import available_timezones
 
 import phonenumbers
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic.config import JsonDict
 
 from switchboard_core.tenancy.models import ApiKey, AuditEvent, Business, Role
 

@@ -1,0 +1,50 @@
+"""The api as a process: ``switchboard serve api``."""
+
+import logging
+import os
+import sys
+import threading
+
+from switchboard_api.app import create_app
+from switchboard_api.server import CannotListenError, bind, server_for
+from switchboard_core.logs import configure_logging, get_logger
+from switchboard_core.runtime import make_runtime
+from switchboard_core.settings import SettingsError, load_settings
+
+log = get_logger(__name__)
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        SystemExit: with a sentence on standard error, when a setting is wrong or the port is in use.
+    """
+    try:
+        settings = load_settings()
+        listener = bind(settings.host, settings.port)
+    except (SettingsError, CannotListenError) as error:
+        sys.exit(str(error))
+    configure_logging(settings.log_level, settings.log_format, service="api")
+    runtime = make_runtime(settings, name="switchboard-api")
+    host, port = listener.getsockname()[:2]
+    log.info("API STARTED", host=host, port=port, role=str(settings.service_role or "none"))
+    server_for(create_app(runtime)).run(sockets=[listener])
+    runtime.close()
+    log.info("API STOPPED")
+    _leave()
+
+
+def _leave() -> None:
+    """End the process although a thread may still wait, for the migration lock or a slow statement.
+
+    Python would wait for it. PostgreSQL rolls back what such a thread had begun.
+    """
+    if any(thread is not threading.main_thread() and not thread.daemon for thread in threading.enumerate()):
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

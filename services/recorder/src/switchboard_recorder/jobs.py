@@ -1,0 +1,229 @@
+"""What RQ calls for a recording: one stage of it, download or transcription, under a lease and with a fence."""
+
+import random
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from switchboard_core import crossing
+from switchboard_core.jobs.kernel import Outcome
+from switchboard_core.jobs.lease import Lease, LeaseKeeper
+from switchboard_core.logs import get_logger
+from switchboard_core.recordings.models import Recording
+from switchboard_core.recordings.service import RecordingClaim, claim, downloads_active, record
+from switchboard_core.recordings.states import RecordingStatus
+from switchboard_core.runtime import Runtime, process_runtime
+from switchboard_core.sql import after_seconds, db_now
+from switchboard_recorder.audio import AudioError, probe_wav
+from switchboard_recorder.download import Downloaded, Downloader, DownloadLimits
+from switchboard_recorder.download_errors import DownloadError
+from switchboard_recorder.engines import EngineUnavailableError, TranscriptionError
+from switchboard_recorder.media_url import MediaUrlPolicy
+from switchboard_recorder.store import RecordingStore, StoreError, StoreUnavailableError, open_store
+from switchboard_recorder.transcribe import TranscriptionProcess, TranscriptionStoppedError
+
+log = get_logger(__name__)
+
+MAX_RETRIES = 12
+_jitter = random.Random()  # noqa: S311 - spreads retries, protects nothing
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """The parts of a recorder process."""
+
+    runtime: Runtime
+    store: RecordingStore
+    downloader: Downloader
+    transcriber: TranscriptionProcess | None
+    leases: LeaseKeeper
+
+    def close(self) -> None:
+        """Stop the transcription process and close the connections."""
+        if self.transcriber:
+            self.transcriber.close()
+        self.downloader.close()
+        self.leases.close()
+
+
+def make_recorder(runtime: Runtime) -> Recorder:
+    """Build the parts of a recorder.
+
+    Raises:
+        StoreMisconfiguredError: ``RECORDINGS_URL`` names no store.
+    """
+    settings = runtime.settings
+    return Recorder(
+        runtime=runtime,
+        store=open_store(settings.recordings_url, s3_endpoint_url=settings.s3_endpoint_url),
+        downloader=Downloader(
+            (settings.twilio_account_sid, settings.twilio_auth_token.get_secret_value()),
+            MediaUrlPolicy.create(settings.twilio_base_url, settings.twilio_media_hosts),
+            DownloadLimits(max_bytes=settings.recording_max_bytes),
+        ),
+        transcriber=None
+        if settings.transcription_engine == "none"
+        else TranscriptionProcess(settings.transcription_engine),
+        leases=LeaseKeeper(runtime.database, settings.lease_seconds),
+    )
+
+
+@lru_cache(maxsize=1)
+def process_recorder() -> Recorder:
+    """The recorder of this process."""
+    return make_recorder(process_runtime())
+
+
+def process_recording(recording_id: int) -> Outcome:
+    """Do the next stage of a recording; the wake-up's only argument is the row's id."""
+    return run_stage(process_recorder(), recording_id)
+
+
+def run_stage(recorder: Recorder, recording_id: int) -> Outcome:
+    """Claim a recording and download or transcribe it.
+
+    Args:
+        recorder: parts of this process.
+        recording_id: the row.
+    """
+    runtime = recorder.runtime
+    with runtime.database.crossing() as session:
+        ref = crossing.recording(session, recording_id)
+    if ref is None:
+        return Outcome.FINISHED
+    with runtime.database.tenant(ref.business_id) as session:
+        claimed = claim(
+            session,
+            recording_id,
+            lease_s=runtime.settings.lease_seconds,
+            per_business=runtime.settings.recordings_per_business,
+        )
+    if claimed is None:
+        return Outcome.FINISHED
+    row = claimed.recording
+    with (
+        structlog.contextvars.bound_contextvars(call_sid=row.call_sid, business_id=row.business_id),
+        recorder.leases.hold(Lease("recordings", row.business_id, row.id, row.attempt)),
+    ):
+        if row.status is RecordingStatus.DOWNLOADING:
+            return _download(recorder, claimed)
+        return _transcribe(recorder, row)
+
+
+def _download(recorder: Recorder, claimed: RecordingClaim) -> Outcome:
+    row = claimed.recording
+    log.info("WORKER_PICKED", job_type="download_only", recording_sid=row.recording_sid, retry=row.retries)
+    log.info("WORKER_SLOT_ACQUIRED", active=claimed.downloading)
+    reason = "failed"
+    try:
+        with tempfile.TemporaryDirectory(prefix="recording-") as folder:
+            file = recorder.downloader.download(
+                row.media_url,
+                Path(folder) / f"{row.recording_sid}.wav",
+                on_attempt=lambda attempt: log.info("DOWNLOAD_START", recording_sid=row.recording_sid, attempt=attempt),
+            )
+            values = _keep(recorder, row, file)
+        outcome, reason = Outcome.AGAIN, "downloaded"
+        if recorder.transcriber is None:
+            values |= {"status": RecordingStatus.COMPLETED}
+            outcome = Outcome.FINISHED
+    except (DownloadError, StoreError, AudioError) as error:
+        values = _failure(row, error, back_to=RecordingStatus.PENDING)
+        outcome, reason = Outcome.FINISHED, type(error).__name__
+    except Exception as error:
+        log.exception("download failed unexpectedly")
+        values = _failure(row, error, back_to=RecordingStatus.PENDING, retryable=True)
+        outcome, reason = Outcome.FINISHED, type(error).__name__
+    return _release_slot(recorder, row, values, outcome, reason)
+
+
+def _keep(recorder: Recorder, row: Recording, file: Downloaded) -> dict[str, Any]:
+    """Put a downloaded file into the store; what is known of it afterwards."""
+    duration_ms = probe_wav(file.path).duration_ms
+    month = datetime.now(UTC).strftime("%Y-%m")
+    stored = recorder.store.put(
+        f"{row.business_id}/{month}/{row.recording_sid}.wav", file.path, "audio/x-wav", file.sha256
+    )
+    log.info("WORKER_DOWNLOAD_DONE", file=stored.url, bytes=stored.size, duration_ms=duration_ms)
+    return {
+        "status": RecordingStatus.DOWNLOADED,
+        "object_key": f"{row.business_id}/{month}/{row.recording_sid}.wav",
+        "bytes": stored.size,
+        "sha256": stored.sha256,
+        "duration_ms": duration_ms,
+        "downloaded_at": db_now(),
+        "retries": 0,
+        "reason": None,
+    }
+
+
+def _release_slot(recorder: Recorder, row: Recording, values: dict[str, Any], outcome: Outcome, reason: str) -> Outcome:
+    log.info("WORKER_RELEASE_SLOT", reason=reason)
+    with recorder.runtime.database.tenant(row.business_id) as session:
+        kept = record(session, row, values, release=True)
+        session.flush()
+        active = downloads_active(session)
+    if not kept:
+        log.warning("recording claim lost: another recorder has taken it over", recording_sid=row.recording_sid)
+        return Outcome.FINISHED
+    limit = recorder.runtime.settings.recordings_per_business
+    log.info(f"RECORDING_SLOT_RELEASED active_after={active}/{limit}", reason=reason)  # noqa: G004 - literal words
+    return outcome
+
+
+def _transcribe(recorder: Recorder, row: Recording) -> Outcome:
+    try:
+        values = _transcript(recorder, row)
+    except (TranscriptionError, StoreError, AudioError) as error:
+        values = _failure(row, error, back_to=RecordingStatus.DOWNLOADED)
+    with recorder.runtime.database.tenant(row.business_id) as session:
+        record(session, row, values, release=True)
+    return Outcome.FINISHED
+
+
+def _transcript(recorder: Recorder, row: Recording) -> dict[str, Any]:
+    if recorder.transcriber is None or row.object_key is None:
+        return {"status": RecordingStatus.COMPLETED}
+    with tempfile.NamedTemporaryFile(prefix="transcribe-", suffix=".wav") as file:
+        with recorder.store.open(row.object_key) as stored:
+            while chunk := stored.read(1 << 20):
+                file.write(chunk)
+        file.flush()
+        transcript = recorder.transcriber.transcribe(
+            Path(file.name), recorder.runtime.settings.transcription_timeout_seconds
+        )
+    log.info(
+        "TRANSCRIPTION_DONE", recording_sid=row.recording_sid, engine=transcript.engine, words=len(transcript.words)
+    )
+    return {
+        "status": RecordingStatus.COMPLETED,
+        "transcript": transcript.text,
+        "transcript_engine": transcript.engine,
+        "reason": None,
+    }
+
+
+def _failure(
+    row: Recording, error: Exception, *, back_to: RecordingStatus, retryable: bool | None = None
+) -> dict[str, Any]:
+    """Back to where the stage started, later; or the end, when no later try can help."""
+    if retryable is None:
+        retryable = bool(getattr(error, "retryable", False)) or isinstance(error, StoreUnavailableError)
+    # A store that is full or away, or a recorder that leaves, says nothing about the recording: no limit on tries.
+    endless = isinstance(error, StoreUnavailableError | TranscriptionStoppedError | EngineUnavailableError)
+    if not endless and (not retryable or row.retries >= MAX_RETRIES):
+        log.error("recording failed", recording_sid=row.recording_sid, reason=str(error))
+        return {"status": RecordingStatus.FAILED, "reason": str(error)}
+    delay_s = min(300.0, 2.0 ** min(row.retries, 9)) * (0.5 + _jitter.random() / 2)
+    log.warning("recording is tried again", recording_sid=row.recording_sid, in_s=round(delay_s, 1), reason=str(error))
+    return {
+        "status": back_to,
+        "reason": str(error),
+        "retries": Recording.retries + 1,
+        "run_after": after_seconds(delay_s),
+    }

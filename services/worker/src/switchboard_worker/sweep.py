@@ -1,0 +1,188 @@
+"""The sweep: puts right whatever a crash, a lost message or an emptied Redis left behind. One at a time.
+
+It compares what PostgreSQL says should be going on with what is: jobs that are due but in no queue, jobs that wait for
+admission, businesses that could place a call, recordings nobody works on, calls that fell silent. Everything it does is
+idempotent, so two sweeps at once (a stopped process whose lock has run out) do no harm.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from redis.exceptions import RedisError
+from sqlalchemy import select, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from switchboard_core import crossing
+from switchboard_core.calls.cleanup import (
+    cleanup_stuck_runs,
+    list_lost_recordings,
+    rebuild_all_slots,
+    settle_silent,
+)
+from switchboard_core.calls.models import OutboundCallRun
+from switchboard_core.jobs.models import BackgroundJob
+from switchboard_core.jobs.queueing import admit, wakeup_of
+from switchboard_core.jobs.transport import WakeUp, process_next_wakeup, recording_wakeup
+from switchboard_core.logs import get_logger
+from switchboard_core.metrics import SWEEP_ACTIONS
+from switchboard_core.runtime import Runtime
+from switchboard_core.settings import ALL_QUEUES
+
+log = get_logger(__name__)
+
+BATCH = 1000
+_LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended('switchboard.sweep', 0))"
+
+
+@dataclass
+class _Part:
+    """Something the sweep does every ``every_s`` seconds."""
+
+    name: str
+    every_s: float
+    run: Callable[[], int]
+    due_at: float = field(default=0.0)
+
+
+class Sweep:
+    """Runs the parts of the sweep from one thread, when no other process does."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
+        interval = runtime.settings.sweep_interval_seconds
+        self._parts = [
+            _Part("jobs enqueued", interval, self.enqueue_due_jobs),
+            _Part("jobs admitted", interval, self.admit_waiting_jobs),
+            _Part("pumps woken", interval, self.wake_pumps),
+            _Part("recordings enqueued", interval, self.enqueue_due_recordings),
+            _Part("silent calls settled", 2 * interval, lambda: settle_silent(runtime).attempts_settled),
+            _Part("lost recordings found", 10 * interval, lambda: list_lost_recordings(runtime)),
+            _Part("slots rebuilt", 15 * interval, self.rebuild_slots),
+            _Part("stuck runs mended", 60 * interval, self.mend_stuck_runs),
+            _Part("old tasks deleted", 3600.0, self.delete_old_tasks),
+        ]
+
+    def start(self) -> None:
+        """Sweep from a thread until ``stop``."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Sweep no more."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=2.0)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._runtime.settings.sweep_interval_seconds):
+            try:
+                self.tick()
+            except (SQLAlchemyError, RedisError) as error:
+                log.warning("sweep interrupted; the next one goes on", error=type(error).__name__)
+            except Exception:
+                log.exception("sweep failed; the next one goes on")
+
+    def tick(self) -> bool:
+        """Do every part that is due; false where another process sweeps."""
+        with self._runtime.database.crossing() as lock:
+            if not lock.execute(text(_LOCK)).scalar():
+                return False
+            for part in self._parts:
+                if self._stop.is_set() or time.monotonic() < part.due_at:
+                    continue
+                part.due_at = time.monotonic() + part.every_s
+                mended = part.run()
+                if mended:
+                    SWEEP_ACTIONS.labels(action=part.name).inc(mended)
+                    log.debug("sweep", action=part.name, number=mended)
+                # Keeps the lock's transaction from being ended as idle.
+                lock.execute(text("SELECT 1"))
+        return True
+
+    def enqueue_due_jobs(self) -> int:
+        """Queue background jobs that are due and in no queue; returns how many."""
+        with self._runtime.database.crossing() as session:
+            refs = crossing.due_background_jobs(session, BATCH)
+        if not refs:
+            return 0
+        queued = self._runtime.transport.queued_ids(ALL_QUEUES)
+        wakeups: list[WakeUp] = []
+        for business_id, ids in _by_business(refs).items():
+            with self._runtime.database.tenant(business_id) as session:
+                jobs = session.scalars(select(BackgroundJob).where(BackgroundJob.id.in_(ids)))
+                wakeups += [wakeup_of(job) for job in jobs if f"{job.job_type}_{job.id}" not in queued]
+        for wakeup in wakeups:
+            self._runtime.transport.push(wakeup, reclaim=True)
+        return len(wakeups)
+
+    def admit_waiting_jobs(self) -> int:
+        """Let waiting jobs into Redis, business by business; returns how many."""
+        with self._runtime.database.crossing() as session:
+            refs = crossing.businesses_with_waiting_jobs(session)
+        admitted = 0
+        for ref in refs:
+            with self._runtime.database.tenant(ref.business_id) as session:
+                for queue in ALL_QUEUES:
+                    admitted += admit(
+                        session,
+                        self._runtime.transport,
+                        queue,
+                        limit=self._runtime.settings.jobs_admitted_per_business,
+                    )
+        return admitted
+
+    def wake_pumps(self) -> int:
+        """Wake the pump of each business that could place a call; returns how many were not queued already."""
+        with self._runtime.database.crossing() as session:
+            refs = crossing.callable_runs(session)
+        woken = 0
+        for business_id, ids in _by_business(refs).items():
+            with self._runtime.database.tenant(business_id) as session:
+                job_id = session.scalar(select(OutboundCallRun.background_job_id).where(OutboundCallRun.id == ids[0]))
+            if job_id is not None:
+                # One run stands for its business: the pump lets all of them take turns.
+                woken += self._runtime.transport.push(process_next_wakeup(job_id, ids[0]))
+        return woken
+
+    def enqueue_due_recordings(self) -> int:
+        """Queue recordings with work to do that are in no queue; returns how many."""
+        with self._runtime.database.crossing() as session:
+            refs = crossing.due_recordings(session, BATCH)
+        if not refs:
+            return 0
+        queued = self._runtime.transport.queued_ids(("recordings",))
+        wakeups = [recording_wakeup(ref.id) for ref in refs if f"recording_{ref.id}" not in queued]
+        return sum(self._runtime.transport.push(wakeup, reclaim=True) for wakeup in wakeups)
+
+    def rebuild_slots(self) -> int:
+        """Make the semaphores what PostgreSQL says."""
+        with self._runtime.database.crossing() as session:
+            businesses = [ref.business_id for ref in crossing.businesses(session)]
+        return rebuild_all_slots(self._runtime, businesses)
+
+    def mend_stuck_runs(self) -> int:
+        """Take over or end stuck runs; returns how many."""
+        report = cleanup_stuck_runs(self._runtime)
+        return report.runs_taken_over + report.runs_failed
+
+    def delete_old_tasks(self) -> int:
+        """Delete finished tasks past their retention; returns how many."""
+        older_than = timedelta(days=self._runtime.settings.task_retention_days)
+        with self._runtime.database.crossing() as session:
+            businesses = crossing.businesses(session)
+        deleted = 0
+        for ref in businesses:
+            with self._runtime.database.tenant(ref.business_id) as session:
+                deleted += self._runtime.tasks.clean_up(session, older_than)
+        return deleted
+
+
+def _by_business(refs: list[crossing.Ref]) -> dict[int, list[int]]:
+    grouped: dict[int, list[int]] = {}
+    for ref in refs:
+        grouped.setdefault(ref.business_id, []).append(ref.id)
+    return grouped
