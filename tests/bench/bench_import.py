@@ -74,7 +74,12 @@ def _leads(rows: int) -> Iterator[Lead]:
     chosen = random.Random(7).sample(range(len(AREAS) * 7_900_000), rows)
     for number, index in enumerate(chosen):
         area, zone = AREAS[index % len(AREAS)]
-        yield f"+1{area}{2_010_000 + index // len(AREAS) % 7_900_000}", f"Lead {number}", f"lead{number}@example.com", zone
+        yield (
+            f"+1{area}{2_010_000 + index // len(AREAS) % 7_900_000}",
+            f"Lead {number}",
+            f"lead{number}@example.com",
+            zone,
+        )
 
 
 def _csv(leads: list[Lead]) -> bytes:
@@ -83,7 +88,9 @@ def _csv(leads: list[Lead]) -> bytes:
 
 
 def _copy_text(leads: list[Lead], business_id: int) -> bytes:
-    return "".join(f"{business_id}\t{phone}\t{name}\t{email}\t{zone}\t[]\t{{}}\n" for phone, name, email, zone in leads).encode()
+    return "".join(
+        f"{business_id}\t{phone}\t{name}\t{email}\t{zone}\t[]\t{{}}\n" for phone, name, email, zone in leads
+    ).encode()
 
 
 def _prepare(urls: DatabaseUrls) -> int:
@@ -98,10 +105,14 @@ def _prepare(urls: DatabaseUrls) -> int:
 
 def _raw_copy(urls: DatabaseUrls, table: str, rows: bytes) -> None:
     # As the owner: row-level security would refuse COPY, which is why the import goes through a temporary table.
-    with psycopg.connect(_libpq(urls.owner)) as connection, connection.cursor() as cursor:
-        with cursor.copy(f"COPY {table} ({COLUMNS}) FROM STDIN") as copy:
-            for chunk in _chunks(rows):
-                copy.write(chunk)
+    statement = f"COPY {table} ({COLUMNS}) FROM STDIN"
+    with (
+        psycopg.connect(_libpq(urls.owner)) as connection,
+        connection.cursor() as cursor,
+        cursor.copy(statement.encode()) as copy,
+    ):
+        for chunk in _chunks(rows):
+            copy.write(chunk)
 
 
 def _import(urls: DatabaseUrls, business_id: int, content: bytes) -> None:

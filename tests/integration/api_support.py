@@ -1,5 +1,6 @@
 """The api behind a real server on loopback, with businesses and keys in a real database."""
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -7,18 +8,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import pytest
+import redis
 import uvicorn
 from fastapi import APIRouter, FastAPI
 from websockets.sync.client import ClientConnection, connect
 
 from switchboard_api.app import create_app
 from switchboard_api.server import bind, server_for
+from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey
 from switchboard_core.runtime import Runtime, make_runtime
-from switchboard_core.settings import Settings
+from switchboard_core.settings import Settings, get_settings
 from switchboard_core.tenancy.models import Role
 from switchboard_core.tenancy.service import create_api_key, create_business
 
 TOKEN = "a-token-of-the-tests"
+_database_numbers = itertools.count(1)
+
 NOBODY = "127.0.0.1:9"
 """An address where nothing listens."""
 
@@ -56,11 +62,12 @@ class RunningApi:
     app: FastAPI
     runtime: Runtime
     stack: ExitStack = field(repr=False)
+    owner_url: str = ""
 
     def client(self, secret: str | None = None) -> httpx.Client:
         """A client with this key, closed with the api."""
         headers = {"Authorization": f"Bearer {secret}"} if secret else {}
-        return self.stack.enter_context(httpx.Client(base_url=self.url, headers=headers, timeout=20))
+        return self.stack.enter_context(httpx.Client(base_url=self.url, headers=headers, timeout=20, verify=False))
 
     def tenant(self, name: str = "Acme") -> Tenant:
         """A new business with a key of each role."""
@@ -92,12 +99,17 @@ def running_api(
     *routers: APIRouter, prepare: Callable[[FastAPI], None] | None = None, **values: Any
 ) -> Iterator[RunningApi]:
     """Serve the api on a free port, with further routes where a test needs some."""
-    runtime = make_runtime(api_settings(**values), name="switchboard-api-test")
+    settings = api_settings(**values)
+    runtime = make_runtime(settings, name="switchboard-api-test")
     app = create_app(runtime)
     for router in routers:
         app.include_router(router)
     if prepare:
         prepare(app)
+    environment = pytest.MonkeyPatch()
+    # Admission reads the settings of its process, which here are the test's.
+    environment.setenv("DATABASE_URL", settings.database_url.get_secret_value())
+    get_settings.cache_clear()
     listener = bind("127.0.0.1", 0)
     server = _Server(server_for(app).config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="api", daemon=True)
@@ -111,7 +123,26 @@ def running_api(
         thread.join(15)
         listener.close()
         runtime.close()
+        environment.undo()
+        get_settings.cache_clear()
     assert not thread.is_alive(), "the api did not stop"
+
+
+@contextmanager
+def fresh_api(
+    postgres: EmbeddedPostgres, template: str, valkey: EmbeddedValkey, *routers: APIRouter, **values: Any
+) -> Iterator[RunningApi]:
+    """Serve the api on a database of its own and an empty Valkey, for tests that share it with a tenant each."""
+    name = f"api_{next(_database_numbers)}"
+    urls = postgres.create_database(name, template=template)
+    with redis.Redis.from_url(valkey.url) as client:
+        client.flushall()
+    try:
+        with running_api(*routers, database_url=urls.app, redis_url=valkey.url, **values) as api:
+            api.owner_url = urls.owner
+            yield api
+    finally:
+        postgres.drop_database(name)
 
 
 def assert_problem(response: httpx.Response, status: int, title: str | None = None) -> dict[str, Any]:

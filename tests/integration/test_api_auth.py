@@ -8,16 +8,16 @@ import pytest
 from sqlalchemy import text, update
 from structlog.testing import capture_logs
 
-from integration.api_support import NOBODY, RunningApi, Tenant, assert_problem, running_api
+from integration.api_support import NOBODY, RunningApi, Tenant, assert_problem, fresh_api, running_api
 from migration_support import connected
-from switchboard_cli.devstack import DatabaseUrls
+from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
 from switchboard_core.tenancy.models import ApiKey, Role
 from switchboard_core.tenancy.service import create_api_key
 
 
-@pytest.fixture
-def api(database_urls: DatabaseUrls, redis_url: str) -> Iterator[RunningApi]:
-    with running_api(database_url=database_urls.app, redis_url=redis_url) as running:
+@pytest.fixture(scope="module")
+def api(postgres: EmbeddedPostgres, migrated_template: str, valkey: EmbeddedValkey) -> Iterator[RunningApi]:
+    with fresh_api(postgres, migrated_template, valkey) as running:
         yield running
 
 
@@ -62,12 +62,12 @@ def test_a_revoked_key_stops_working_at_once(api: RunningApi, acme: Tenant) -> N
     assert acme.owner.delete(f"/api/keys/{created['id']}").status_code == 204
 
 
-def test_a_secret_is_shown_once_and_stored_as_a_hash(acme: Tenant, database_urls: DatabaseUrls) -> None:
+def test_a_secret_is_shown_once_and_stored_as_a_hash(api: RunningApi, acme: Tenant) -> None:
     created = acme.owner.post("/api/keys", json={"name": "CRM", "role": "viewer"})
     secret = created.json()["secret"]
     assert created.status_code == 201
     assert secret not in acme.owner.get("/api/keys").text
-    with connected(database_urls.owner) as connection:
+    with connected(api.owner_url) as connection:
         stored = connection.execute(
             text("SELECT key_hash FROM api_keys WHERE id = :id"), {"id": created.json()["id"]}
         ).scalar_one()

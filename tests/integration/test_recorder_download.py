@@ -6,11 +6,12 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
-from carrier_media import MediaServer, basic, hang_up, lie_about_the_range, serve, status
 
+from carrier_media import MediaServer, basic, hang_up, lie_about_the_range, serve, status
 from switchboard_recorder.download import Downloaded, Downloader, DownloadLimits
 from switchboard_recorder.download_errors import (
     BrokenOffError,
@@ -254,9 +255,7 @@ def test_an_empty_recording_is_a_failure(fetch: Fetch, carrier: MediaServer) -> 
         fetch()
 
 
-def test_a_recording_that_announces_too_much_is_refused_unread(
-    fetch: Fetch, carrier: MediaServer, target: Path
-) -> None:
+def test_a_recording_that_announces_too_much_is_refused_unread(fetch: Fetch, target: Path) -> None:
     seen: list[int] = []
     with pytest.raises(RecordingTooLargeError, match="raise RECORDING_MAX_BYTES"):
         fetch(limits=DownloadLimits(max_bytes=len(BODY) - 1), on_progress=seen.append)
@@ -288,8 +287,6 @@ def test_a_recording_that_trickles_is_ended_by_the_total_limit(
 
 
 def test_a_server_that_stalls_is_left_after_the_read_limit(fetch: Fetch, carrier: MediaServer) -> None:
-    from threading import Event
-
     stalled = Event()
 
     def stall(request: Any) -> None:
@@ -358,7 +355,7 @@ def test_nothing_is_asked_of_a_host_that_is_not_the_carrier(
 
 
 def test_progress_is_reported_and_can_end_the_download(fetch: Fetch, target: Path) -> None:
-    class LeaseLost(Exception):
+    class LeaseLostError(Exception):
         pass
 
     sizes: list[int] = []
@@ -366,9 +363,9 @@ def test_progress_is_reported_and_can_end_the_download(fetch: Fetch, target: Pat
     def renew(size: int) -> None:
         sizes.append(size)
         if size > 500_000:
-            raise LeaseLost
+            raise LeaseLostError
 
-    with pytest.raises(LeaseLost):
+    with pytest.raises(LeaseLostError):
         fetch(on_progress=renew)
     assert sizes == sorted(sizes)
     assert folder(target) == []

@@ -25,7 +25,6 @@ from switchboard_recorder.partial_file import PartialFile
 
 _log = get_logger(__name__)
 
-_CHUNK = 64 * 1024
 _MAX_REDIRECTS = 4
 _GONE = frozenset({HTTPStatus.GONE, HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS})
 _TRY_AGAIN = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
@@ -204,7 +203,7 @@ class Downloader:
         self._check_status(response, part)
         total = part.begin(response)
         self._check_size(total or 0)
-        for chunk in response.iter_raw(_CHUNK):
+        for chunk in response.iter_raw():  # with a size it would hold back, and lose, what does not fill a piece
             self._check_size(part.size + len(chunk))
             part.append(chunk)
             callbacks.on_progress(part.size)

@@ -190,7 +190,8 @@ class Transport:
         job.enqueued_at = job.created_at
         fields: list[str | bytes] = []
         for name, value in job.to_dict().items():
-            fields += [name, value if isinstance(value, bytes) else str(value)]
+            plain = value.value if isinstance(value, JobStatus) else value
+            fields += [name, plain if isinstance(plain, bytes) else str(plain)]
         return [wakeup.rq_id, _queue_key(wakeup.queue), "1" if reclaim else "0", *fields]
 
 

@@ -31,6 +31,9 @@ log = get_logger(__name__)
 STATEMENT_TIMEOUT_S = 1800
 """Limit of one statement of an import in seconds; the ordinary one would end a large file halfway."""
 
+SORT_MEMORY_MB = 64
+"""What PostgreSQL may use to sort the rows before it goes to disk."""
+
 _STAGE = text("""
 CREATE TEMPORARY TABLE staged_leads (
     line bigint NOT NULL,
@@ -49,29 +52,27 @@ _COPY = (
     "COPY staged_leads (line, phone, name, email, timezone, zone_of_number, tags, attributes, do_not_call, errors) "
     "FROM STDIN"
 )
-# The index finds the first row of each number; statistics of a temporary table nobody else collects.
-_INDEX = text("CREATE INDEX ON staged_leads (phone, line) WHERE errors IS NULL")
+# Statistics of a temporary table are collected by nobody else.
 _ANALYZE = text("ANALYZE staged_leads")
 
 # Sorted by number, so that two imports at once take their row locks in one order. A row that was inserted and not
-# updated has no xmax. EXCLUDED cannot say whether the file named a time zone, so that is looked up.
+# updated has no xmax. A known lead's zone is looked up beforehand: EXCLUDED cannot say whether the file named one.
 _UPSERT = text("""
 WITH written AS (
     INSERT INTO leads AS lead (business_id, phone, name, email, timezone, tags, attributes, import_id)
-    SELECT DISTINCT ON (phone)
-        CAST(:business_id AS bigint), phone, name, email, coalesce(timezone, zone_of_number),
-        coalesce(tags, '[]'), coalesce(attributes, '{}'), CAST(:import_id AS bigint)
-    FROM staged_leads
-    WHERE errors IS NULL
-    ORDER BY phone, line
+    SELECT DISTINCT ON (staged.phone)
+        CAST(:business_id AS bigint), staged.phone, staged.name, staged.email,
+        coalesce(staged.timezone, known.timezone, staged.zone_of_number),
+        coalesce(staged.tags, '[]'), coalesce(staged.attributes, '{}'), CAST(:import_id AS bigint)
+    FROM staged_leads staged
+    LEFT JOIN leads known
+        ON known.business_id = :business_id AND known.phone = staged.phone AND known.deleted_at IS NULL
+    WHERE staged.errors IS NULL
+    ORDER BY staged.phone, staged.line
     ON CONFLICT (business_id, phone) WHERE deleted_at IS NULL DO UPDATE SET
         name = coalesce(excluded.name, lead.name),
         email = coalesce(excluded.email, lead.email),
-        timezone = coalesce((
-            SELECT staged.timezone FROM staged_leads staged
-            WHERE staged.errors IS NULL AND staged.phone = excluded.phone
-            ORDER BY staged.line LIMIT 1
-        ), lead.timezone),
+        timezone = excluded.timezone,
         tags = CASE WHEN excluded.tags = '[]' THEN lead.tags ELSE excluded.tags END,
         attributes = lead.attributes || excluded.attributes,
         import_id = excluded.import_id,
@@ -100,6 +101,10 @@ FROM staged_leads staged
 CROSS JOIN LATERAL jsonb_array_elements(staged.errors) WITH ORDINALITY AS wrong (cell, position)
 ORDER BY staged.line, wrong.position
 """)
+
+
+class ImportRunningError(Exception):
+    """Another import of the business has not ended yet."""
 
 
 @dataclass(frozen=True)
@@ -136,12 +141,14 @@ def import_csv(
 
     Raises:
         CsvFileError: the file as a whole cannot be imported; nothing was written.
+        ImportRunningError: another import of the business is running.
         PhoneError, ZoneError: ``default_region`` or ``default_timezone`` does not exist.
     """
     region, zone = require_region(default_region), require_zone(default_timezone)
     reader = CsvReader(stream, limits or CsvLimits())
     parser = RowParser(reader.header, region=region, default_timezone=zone)
-    with session.begin_nested(), _patient(session):
+    _take_turn(session)
+    with session.begin_nested(), _generous(session):
         session.execute(_STAGE)
         counts = _copy(session, map(parser.parse, reader))
         record = _write(session, filename, counts)
@@ -159,12 +166,26 @@ def import_csv(
     return import_report(session, record.id)
 
 
+def _take_turn(session: Session) -> None:
+    """One import of a business at a time, until the transaction ends: others are refused instead of waiting.
+
+    So a business cannot occupy all connections of the api, and no count is wrong because of a neighbour.
+    """
+    name = f"leads import:{tenant_of(session)}"
+    statement = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 0))")
+    if not session.execute(statement, {"name": name}).scalar_one():
+        msg = "Another import of this business is running: wait until it has ended, then try again."
+        raise ImportRunningError(msg)
+
+
 @contextmanager
-def _patient(session: Session) -> Iterator[None]:
-    """Longer limits for the statements of an import."""
+def _generous(session: Session) -> Iterator[None]:
+    """More time and memory for the statements of an import than a request's statements have."""
     session.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_S}s'"))
+    session.execute(text(f"SET LOCAL work_mem = '{SORT_MEMORY_MB}MB'"))
     yield
     session.execute(text("SET LOCAL statement_timeout TO DEFAULT"))
+    session.execute(text("SET LOCAL work_mem TO DEFAULT"))
 
 
 def _copy(session: Session, rows: Iterable[LeadRow]) -> _Counts:
@@ -199,7 +220,6 @@ def _copy(session: Session, rows: Iterable[LeadRow]) -> _Counts:
 def _write(session: Session, filename: str, counts: _Counts) -> LeadImport:
     """Move what is staged into the tables of the domain."""
     business_id = tenant_of(session)
-    session.execute(_INDEX)
     session.execute(_ANALYZE)
     import_id = session.scalars(
         insert(LeadImport).values(business_id=business_id, filename=filename[:255]).returning(LeadImport.id)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from switchboard_core.leads.filters import MAX_TAGS, LeadFilter, Tag
+from switchboard_core.leads.phones import require_region
 from switchboard_core.leads.zones import require_zone
 
 ERRORS_SHOWN = 100
@@ -152,7 +153,12 @@ class PhoneNumbers(BaseModel):
     phones: list[Annotated[str, StringConstraints(min_length=3, max_length=60)]] = Field(
         min_length=1, max_length=MAX_PHONES, description="With country code, or national with `default_region`."
     )
-    default_region: str | None = Field(None, min_length=2, max_length=2, description="Such as US.")
+    default_region: str | None = Field(None, description="For numbers without a country code, such as US.")
+
+    @field_validator("default_region")
+    @classmethod
+    def _known_region(cls, value: str | None) -> str | None:
+        return require_region(value)
 
 
 class DoNotCallRequest(PhoneNumbers):

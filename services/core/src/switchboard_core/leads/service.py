@@ -148,7 +148,7 @@ def _bulk(session: Session, runtime: Runtime, verb: str, payload: BulkPayload) -
     selected = count(session, payload.filter)
     log.info(f"Creating bulk {verb} job: {selected} leads (tenant={tenant_of(session)})")  # noqa: G004 - the contract's literal line
     task = runtime.tasks.create(
-        session, f"{verb}_leads", payload.model_dump(mode="json", exclude_none=True), total=selected
+        session, f"{verb}_leads", payload.model_dump(mode="json", exclude_defaults=True), total=selected
     )
     after_commit(
         session,

@@ -57,7 +57,8 @@ def run_migrations(
         IncompatibleSchema: release and schema do not fit; nothing was touched.
         AppRoleUnsuitable: the application's role is missing or too powerful; nothing was touched.
         MigrationLockNotObtained: another session held the lock all the time; nothing was touched.
-        MigrationFailed: a revision failed.
+        MigrationFailed: a revision failed; the ones before it stay.
+        MigrationError: the owner lacks a right outside of any revision; the base of all of the above.
     """
     started = clock()
     engine = owner_engine(settings)
