@@ -95,7 +95,7 @@ def test_a_task_that_is_over_stays_as_it_is(api: RunningApi, acme: Tenant) -> No
     assert (task["status"], task["cancel_requested"]) == ("completed", False)
 
 
-def test_cancelling_a_campaign_s_task_cancels_the_campaign(api: RunningApi, acme: Tenant) -> None:
+def test_cancelling_a_campaign_s_task_cancels_the_campaign(acme: Tenant) -> None:
     order = {"name": "Spring", "message": "Hello", "leads": {"all": True}, "caller_ids": ["+14155550100"]}
     run = acme.agent.post("/api/outbound_calls/runs", json=order)
     assert run.status_code == 201, run.text

@@ -46,7 +46,7 @@ class MigrationSettings(LogSettings):
     )
     migration_lock_timeout_seconds: float = Field(60.0, ge=0, description="How long to try for the migration lock.")
     migration_statement_timeout_seconds: int = Field(120, ge=1)
-    migration_table_lock_timeout_seconds: float = Field(10.0, gt=0, description="lock_timeout of each step.")
+    migration_table_lock_timeout_seconds: float = Field(3.0, gt=0, description="lock_timeout of each step.")
 
 
 class Settings(LogSettings):

@@ -17,6 +17,7 @@ from switchboard_core.process import (
 from switchboard_core.runtime import process_runtime
 from switchboard_core.settings import ServiceRole, SettingsError, get_settings
 from switchboard_recorder.jobs import process_recorder
+from switchboard_recorder.retention import Retention
 from switchboard_recorder.store import StoreError, StoreMisconfiguredError
 
 log = get_logger(__name__)
@@ -47,12 +48,15 @@ def main() -> None:
     name = process_name(ServiceRole.RECORDER)
     heartbeat = Heartbeat(runtime, ServiceRole.RECORDER, queues, name)
     heartbeat.start()
+    retention = Retention(runtime, recorder.store)
+    retention.start()
     readiness.ready()
     log.info("Recording worker loop started", queues=list(queues), worker=name)
     try:
         work(runtime, queues, name, stop)
     finally:
         readiness.wait_for("nothing: it is leaving")
+        retention.stop()
         heartbeat.stop()
         recorder.close()
         runtime.close()
