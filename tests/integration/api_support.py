@@ -81,7 +81,7 @@ class RunningApi:
         """A WebSocket, closed with the api at the latest."""
         headers = {"Authorization": f"Bearer {secret}"} if secret else {}
         url = self.url.replace("http", "ws", 1) + path
-        return self.stack.enter_context(connect(url, additional_headers=headers, proxy=None, close_timeout=2))
+        return self.stack.enter_context(connect(url, additional_headers=headers, proxy=None, close_timeout=0.5))
 
 
 def api_settings(**values: Any) -> Settings:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -15,7 +16,7 @@ from switchboard_core.leads.csv_import import import_csv
 from switchboard_core.leads.models import Lead
 from switchboard_core.leads.schemas import ImportReport
 from switchboard_core.runtime import Runtime, make_runtime
-from switchboard_core.settings import Settings
+from switchboard_core.settings import Settings, get_settings
 from switchboard_core.tenancy.service import create_business
 from switchboard_worker.tasks.leads import TASKS
 
@@ -87,10 +88,15 @@ class LeadsBench:
 def leads_bench(urls: DatabaseUrls, redis_url: str) -> Iterator[LeadsBench]:
     """A business in ``urls``, and the parts of a worker for it."""
     settings = Settings(_env_file=None, database_url=urls.app, redis_url=redis_url)
-    runtime = make_runtime(settings, name="leads-test")
-    bench = LeadsBench(runtime, create_business(runtime.database, "Acme").id)
-    try:
-        yield bench
-    finally:
-        bench.kernel.close()
-        runtime.close()
+    with pytest.MonkeyPatch.context() as environment:
+        # What enqueues a job reads some limits from the process's own settings.
+        environment.setenv("DATABASE_URL", urls.app)
+        get_settings.cache_clear()
+        runtime = make_runtime(settings, name="leads-test")
+        bench = LeadsBench(runtime, create_business(runtime.database, "Acme").id)
+        try:
+            yield bench
+        finally:
+            bench.kernel.close()
+            runtime.close()
+            get_settings.cache_clear()

@@ -26,10 +26,14 @@ from switchboard_core.tenancy.service import create_api_key, create_business
 
 @dataclass
 class Process:
-    url: str
+    port: int
     popen: "subprocess.Popen[str]"
     lines: list[dict[str, Any]] = field(default_factory=list)
     said: threading.Condition = field(default_factory=threading.Condition)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
     def events(self) -> list[str]:
         with self.said:
@@ -83,7 +87,7 @@ def api_process(urls: DatabaseUrls, redis_url: str, **environment: str) -> Itera
     popen = subprocess.Popen(
         [sys.executable, "-m", "switchboard_api.main"], env=env, stdout=subprocess.PIPE, text=True, cwd="/"
     )
-    process = Process(f"http://127.0.0.1:{port}", popen)
+    process = Process(port, popen)
     reader = threading.Thread(target=process.read, daemon=True)
     reader.start()
     try:
@@ -180,16 +184,15 @@ def test_it_leaves_in_time_although_a_request_hangs(database_urls: DatabaseUrls,
             _, secret = create_api_key(session, "owner", Role.OWNER)
     with api_process(database_urls, redis_url) as process, connected(database_urls.owner) as connection:
         process.wait_for("[STARTUP] Outbound cleanup complete")
-        with connection.begin():
-            connection.execute(text("LOCK TABLE businesses IN ACCESS EXCLUSIVE MODE"))
-            with socket.create_connection(("127.0.0.1", int(process.url.rpartition(":")[2]))) as client:
-                client.sendall(
-                    f"GET /api/business HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {secret}\r\n\r\n".encode()
-                )
-                waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
-                while not connection.execute(waiting).scalar_one():
-                    time.sleep(0.05)
-                assert process.stop() < 10
+        connection.execute(text("BEGIN"))
+        connection.execute(text("LOCK TABLE businesses IN ACCESS EXCLUSIVE MODE"))
+        with socket.create_connection(("127.0.0.1", process.port)) as client:
+            client.sendall(f"GET /api/business HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {secret}\r\n\r\n".encode())
+            waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            while not connection.execute(waiting).scalar_one():
+                time.sleep(0.05)
+            assert process.stop() < 10
+        connection.execute(text("ROLLBACK"))
 
 
 def test_a_port_in_use_is_one_sentence(database_urls: DatabaseUrls, redis_url: str) -> None:

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 
-import psycopg
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, text, update
 from structlog.testing import capture_logs
 
 from integration.leads_support import LeadsBench, leads_bench
@@ -28,7 +27,7 @@ def bench(database_urls: DatabaseUrls, redis_url: str) -> Iterator[LeadsBench]:
 
 
 @pytest.fixture
-def owner(database_urls: DatabaseUrls) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+def owner(database_urls: DatabaseUrls) -> Iterator[Connection]:
     """A connection of the tables' owner, to make the database refuse things."""
     with connected(database_urls.owner) as connection:
         yield connection
@@ -126,12 +125,10 @@ def test_a_cancel_stops_between_slices_and_keeps_what_was_done(bench: LeadsBench
     assert bench.count(Lead, ALIVE) == 150
 
 
-def test_one_bad_lead_is_found_and_the_others_are_changed(
-    bench: LeadsBench, owner: psycopg.Connection[tuple[object, ...]]
-) -> None:
+def test_one_bad_lead_is_found_and_the_others_are_changed(bench: LeadsBench, owner: Connection) -> None:
     ids = bench.add_leads(230)
     bad = ids[137]
-    owner.execute(f"ALTER TABLE leads ADD CONSTRAINT no_luck CHECK (id <> {bad} OR deleted_at IS NULL)".encode())
+    owner.execute(text(f"ALTER TABLE leads ADD CONSTRAINT no_luck CHECK (id <> {bad} OR deleted_at IS NULL)"))
     job = bench.run_to_its_end(delete(bench))
     assert (job.status, job.done, job.failed) == (JobStatus.COMPLETED, 229, 1)
     assert [error["item"] for error in job.errors] == [str(bad)]
@@ -141,12 +138,12 @@ def test_one_bad_lead_is_found_and_the_others_are_changed(
 
 
 def test_a_lead_that_makes_the_commit_fail_is_found_and_the_others_are_changed(
-    bench: LeadsBench, owner: psycopg.Connection[tuple[object, ...]]
+    bench: LeadsBench, owner: Connection
 ) -> None:
     ids = bench.add_leads(230)
     bad = ids[137]
     owner.execute(
-        f"""
+        text(f"""
         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
             IF NEW.id = {bad} THEN RAISE EXCEPTION 'this lead cannot be saved'; END IF;
@@ -154,7 +151,7 @@ def test_a_lead_that_makes_the_commit_fail_is_found_and_the_others_are_changed(
         END $$;
         CREATE CONSTRAINT TRIGGER refuse AFTER UPDATE ON leads
             DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse();
-        """.encode()
+        """)
     )
     with capture_logs() as logs:
         job = bench.run_to_its_end(delete(bench))

@@ -2,8 +2,10 @@
 
 import logging
 import os
+import signal
 import sys
 import threading
+from types import FrameType
 
 from switchboard_api.app import create_app
 from switchboard_api.server import CannotListenError, bind, server_for
@@ -29,10 +31,19 @@ def main() -> None:
     runtime = make_runtime(settings, name="switchboard-api")
     host, port = listener.getsockname()[:2]
     log.info("API STARTED", host=host, port=port, role=str(settings.service_role or "none"))
-    server_for(create_app(runtime)).run(sockets=[listener])
-    runtime.close()
-    log.info("API STOPPED")
-    _leave()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn raises the signal once more when it has ended: then it means to leave, not to be killed.
+        signal.signal(number, _end)
+    try:
+        server_for(create_app(runtime)).run(sockets=[listener])
+    finally:
+        runtime.close()
+        log.info("API STOPPED")
+        _leave()
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(0)
 
 
 def _leave() -> None:

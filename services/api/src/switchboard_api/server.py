@@ -6,7 +6,7 @@ import socket
 import uvicorn
 from fastapi import FastAPI
 
-GRACE_S = 8
+GRACE_S = 7
 """Seconds that requests get to end after SIGTERM; with the rest of the shutdown it stays below ten."""
 
 
@@ -62,7 +62,7 @@ def server_for(app: FastAPI) -> uvicorn.Server:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            ws="websockets-sansio",
+            ws="wsproto",
             ws_max_size=64 * 1024,
             timeout_graceful_shutdown=GRACE_S,
         )

@@ -53,23 +53,24 @@ def follow_run(api: ApiClient, run_id: int, *, every_s: float = 1.0) -> Iterator
     Raises:
         ApiError: there is no such run, or the api was away for a minute.
     """
+
     def look() -> Json:
         run: Json = api.get(f"/api/outbound_calls/runs/{run_id}")
         return run
 
     run = look()
     yield run
-    if run["job_id"] is not None and not is_over(run):
+    if is_over(run) and not run["counts"]["active"]:
+        return
+    if run["job_id"] is not None:
         looked_at = time.monotonic()
         for task in follow_task(api, run["job_id"], every_s=every_s):
             # A fast campaign changes dozens of times a second: nobody can read that, and each look is a request.
             if not is_over(task) and time.monotonic() - looked_at > every_s / 4:
                 looked_at = time.monotonic()
-                if (run := _unless_away(look)) is not None:
-                    yield run
-        yield from _polled(look, every_s)
-    elif not is_over(run):
-        yield from _polled(look, every_s)
+                if (seen := _unless_away(look)) is not None:
+                    yield seen
+    yield from _polled(look, every_s)
 
 
 def _pushed(api: ApiClient, task_id: int, every_s: float) -> Iterator[Json]:

@@ -13,6 +13,9 @@ import pocketsphinx
 from switchboard_recorder.audio import SPEECH_RATE, Samples, read_speech
 from switchboard_recorder.engines import EngineUnavailableError, Transcript, TranscriptionError, Word
 
+# Weight of the language model against what is heard; PocketSphinx's own default is 6.5. Measured over a telephone's
+# band, 5 makes a third fewer errors on the simulator's speech and no more on another 96 sentences.
+_LANGUAGE_WEIGHT = 5.0
 _MS_PER_FRAME = 10
 _SAMPLES_PER_MS = SPEECH_RATE // 1000
 # Searching a whole call as one sentence costs memory and time out of proportion, so longer audio is cut at pauses.
@@ -28,7 +31,7 @@ class PocketsphinxEngine:
     def __init__(self) -> None:
         pocketsphinx.set_loglevel("FATAL")
         try:
-            self._decoder = pocketsphinx.Decoder(samprate=SPEECH_RATE)
+            self._decoder = pocketsphinx.Decoder(samprate=SPEECH_RATE, lw=_LANGUAGE_WEIGHT)
         except (RuntimeError, ValueError) as error:
             msg = f"PocketSphinx cannot load its model ({error}): install the pocketsphinx package again."
             raise EngineUnavailableError(msg) from error

@@ -1,0 +1,1 @@
+"""The commands of ``switchboard``, a module each for what they are about."""

@@ -1,0 +1,70 @@
+"""The command ``switchboard``."""
+
+import sys
+from importlib import metadata
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from switchboard_cli.commands import business, demo, leads, migrate, openapi, recordings, runs, serve, tasks
+from switchboard_cli.devstack.errors import DevstackError
+from switchboard_cli.errors import CliError
+from switchboard_cli.output import Output
+
+_INTERRUPTED = 130
+
+
+class _Sentences(TyperGroup):
+    """Turns every failure that was foreseen into its sentence and exit status."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # noqa: ANN401 - whatever a command returns
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except CliError as error:
+            Output().warn(str(error))
+            raise typer.Exit(error.status) from None
+        except DevstackError as error:
+            Output().warn(str(error))
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(_INTERRUPTED) from None
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"switchboard {metadata.version('switchboard-cli')}\n")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    cls=_Sentences,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,  # they may hold keys and phone numbers
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Outbound call campaigns, their recordings, and the background work around them.",
+    epilog="Begin with [bold]switchboard demo[/bold]. Commands talk to the api that --url and --api-key (or "
+    "SWITCHBOARD_URL and SWITCHBOARD_API_KEY) name.",
+)
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Hold the options of ``switchboard`` itself; Typer shows the application's own help."""
+
+
+app.command("demo", epilog=demo.EXAMPLE)(demo.run_demo)
+app.command("migrate", epilog=migrate.EXAMPLE)(migrate.migrate)
+app.command("serve", epilog=serve.EXAMPLE)(serve.serve)
+app.command("openapi", epilog=openapi.EXAMPLE)(openapi.write_openapi)
+app.add_typer(business.app, name="business")
+app.add_typer(leads.app, name="leads")
+app.add_typer(runs.app, name="run")
+app.add_typer(tasks.app, name="tasks")
+app.add_typer(recordings.app, name="recordings")
