@@ -2,7 +2,7 @@
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -95,17 +95,13 @@ def api_settings(**values: Any) -> Settings:
 
 
 @contextmanager
-def running_api(
-    *routers: APIRouter, prepare: Callable[[FastAPI], None] | None = None, **values: Any
-) -> Iterator[RunningApi]:
+def running_api(*routers: APIRouter, **values: Any) -> Iterator[RunningApi]:
     """Serve the api on a free port, with further routes where a test needs some."""
     settings = api_settings(**values)
     runtime = make_runtime(settings, name="switchboard-api-test")
     app = create_app(runtime)
     for router in routers:
         app.include_router(router)
-    if prepare:
-        prepare(app)
     environment = pytest.MonkeyPatch()
     # Admission reads the settings of its process, which here are the test's.
     environment.setenv("DATABASE_URL", settings.database_url.get_secret_value())

@@ -46,7 +46,7 @@ def task_id(api: RunningApi, acme: Tenant) -> int:
 def elsewhere(valkey: EmbeddedValkey) -> Iterator[BackgroundTaskManager]:
     """The manager of another process: it reaches the api through Redis only."""
     with redis.Redis.from_url(valkey.url) as client:
-        yield BackgroundTaskManager(client, Transport(client))
+        yield BackgroundTaskManager(client, Transport(client), admit_limit=16)
 
 
 def change(api: RunningApi, tenant: Tenant, task_id: int, tell: BackgroundTaskManager | None, **values: Any) -> None:

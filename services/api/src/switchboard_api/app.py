@@ -7,13 +7,13 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 
-from switchboard_api import health, live, metrics, problems
+from switchboard_api import docs, health, live, metrics, problems
 from switchboard_api.body import BodyLimit
 from switchboard_api.feed import ChangeFeed
 from switchboard_api.observe import Observe
 from switchboard_api.openapi import DESCRIPTION, TAGS, describe
 from switchboard_api.ratelimit import RateLimiter
-from switchboard_api.routes import outbound_calls, recordings, tasks, tenancy
+from switchboard_api.routes import leads, outbound_calls, recordings, tasks, tenancy
 from switchboard_api.startup import Startup
 from switchboard_api.webhooks import twilio
 from switchboard_core.logs import get_logger
@@ -28,6 +28,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     tasks.router,
     tenancy.router,
     live.router,
+    leads.router,
     outbound_calls.router,
     recordings.router,
     twilio.router,
@@ -63,6 +64,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         description=DESCRIPTION,
         openapi_tags=TAGS,
         lifespan=_lifespan,
+        docs_url=None,  # ours has no asset from elsewhere
         redoc_url=None,
         separate_input_output_schemas=False,
     )
@@ -74,6 +76,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.state.rate_limiter = RateLimiter(limiter_redis, settings.rate_limit_per_minute)
     app.state.live_quiet_s = LIVE_QUIET_S
     problems.install(app)
+    docs.install(app)
     for router in ROUTERS:
         app.include_router(router)
     app.add_middleware(

@@ -49,6 +49,17 @@ _ERRORS = {
     503: ("Database unavailable", "The database does not answer at the moment: nothing was changed."),
 }
 
+# The same where a path means something else by a status.
+_ERRORS_OF = {
+    ("/api/ready", 503): ("Not ready", "The database has not been migrated yet: run `switchboard migrate`."),
+    ("/webhooks/twilio", 400): ("Malformed form", "The body is not a form in UTF-8."),
+    ("/webhooks/twilio", 403): ("Wrong signature", "The signature is not the carrier's for this URL and body."),
+}
+
+# The carrier's side of a webhook. Its body is read as it came, for the signature, so FastAPI cannot see the form.
+_CARRIER_FORM = {"CallSid": "CA" + "0" * 32, "CallStatus": "completed", "SequenceNumber": "3", "CallDuration": "12"}
+_TWIML = '<?xml version="1.0" encoding="UTF-8"?><Response><Say>Hello Ada</Say></Response>'
+
 PROBLEM: Schema = {
     "type": "object",
     "title": "Problem",
@@ -88,6 +99,8 @@ def describe(document: Schema) -> Schema:
         schemas.pop(name, None)
     schemas["Problem"] = PROBLEM
     for path, operation in _operations(document):
+        if "webhooks" in operation.get("tags", ()):
+            _describe_webhook(operation)
         _add_errors(path, operation)
         for media in _bodies(operation):
             _add_example(media, schemas)
@@ -106,6 +119,17 @@ def _bodies(operation: Schema) -> Iterator[Schema]:
         yield from holder.get("content", {}).values()
 
 
+def _describe_webhook(operation: Schema) -> None:
+    """What the carrier sends, the 403 for everybody else, and TwiML where there is a body at all."""
+    form = {"type": "object", "additionalProperties": {"type": "string"}, "description": "Signed: X-Twilio-Signature."}
+    content = {"application/x-www-form-urlencoded": {"schema": form, "example": _CARRIER_FORM}}
+    operation.setdefault("requestBody", {"required": True, "content": content})
+    responses: dict[str, Schema] = operation["responses"]
+    if "application/json" in responses.get("200", {}).get("content", {}):
+        responses["200"] = {"description": "TwiML.", "content": {"text/xml": {"example": _TWIML}}}
+    responses["403"] = {"description": "The signature is not the carrier's."}
+
+
 def _add_errors(path: str, operation: Schema) -> None:
     responses: dict[str, Schema] = operation["responses"]
     statuses = {422, 503}
@@ -120,7 +144,7 @@ def _add_errors(path: str, operation: Schema) -> None:
     if not operation.get("security") and "422" not in responses:
         statuses = {503} if "503" in responses else set()
     for status in statuses | {int(code) for code in responses if code.isdecimal() and int(code) >= 400}:
-        title, detail = _ERRORS.get(status, ("Error", "What happened, and what to do."))
+        title, detail = _error(path, status)
         given = responses.get(str(status), {})
         described = given.get("description", title) if status != 422 else title
         slug = title.lower().replace(" ", "-")
@@ -128,6 +152,12 @@ def _add_errors(path: str, operation: Schema) -> None:
         content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}
         responses[str(status)] = {"description": described, "content": content}
     operation["responses"] = dict(sorted(responses.items()))
+
+
+def _error(path: str, status: int) -> tuple[str, str]:
+    """Title and detail of an example."""
+    special = (text for (prefix, code), text in _ERRORS_OF.items() if code == status and path.startswith(prefix))
+    return next(special, _ERRORS.get(status, ("Error", "What happened, and what to do.")))
 
 
 def _add_example(media: Schema, schemas: dict[str, Schema]) -> None:

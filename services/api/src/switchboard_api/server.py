@@ -62,7 +62,7 @@ def server_for(app: FastAPI) -> uvicorn.Server:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            ws="wsproto",
+            ws="websockets-sansio",
             ws_max_size=64 * 1024,
             timeout_graceful_shutdown=GRACE_S,
         )

@@ -15,7 +15,10 @@ from sqlalchemy import BigInteger, DateTime, Engine, Enum, MetaData, create_engi
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
+from switchboard_core.logs import get_logger
 from switchboard_core.settings import Settings
+
+log = get_logger(__name__)
 
 AfterCommit = Callable[[], None]
 
@@ -106,7 +109,11 @@ class Database:
                 yield session
             callbacks: list[AfterCommit] = session.info.pop("after_commit", [])
         for callback in callbacks:
-            callback()
+            try:
+                callback()
+            except Exception:
+                # The transaction stands: a caller that saw an error here would do its work a second time.
+                log.exception("a committed change could not be told; the sweep makes up for it")
 
     def dispose(self) -> None:
         """Close all connections."""
@@ -138,3 +145,15 @@ def after_commit(session: Session, callback: AfterCommit) -> None:
     Redis is told only about committed rows, so nothing in a queue can point at a row that does not exist.
     """
     session.info.setdefault("after_commit", []).append(callback)
+
+
+@contextmanager
+def savepoint(session: Session) -> Iterator[None]:
+    """A savepoint; rolled back, it also forgets what was registered with ``after_commit`` inside."""
+    registered = len(session.info.get("after_commit", ()))
+    try:
+        with session.begin_nested():
+            yield
+    except BaseException:
+        del session.info.get("after_commit", [])[registered:]
+        raise

@@ -50,7 +50,7 @@ def make_runtime(settings: Settings, *, name: str, clock: Clock | None = None) -
         database=Database(make_engine(settings, application_name=name)),
         redis=redis,
         transport=transport,
-        tasks=BackgroundTaskManager(redis, transport),
+        tasks=BackgroundTaskManager(redis, transport, admit_limit=settings.jobs_admitted_per_business),
         carrier=TwilioCarrier(settings),
         slots=CallSemaphore(redis),
         clock=clock or SystemClock(),

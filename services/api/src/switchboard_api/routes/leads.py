@@ -63,10 +63,11 @@ Region = Annotated[
     Query(description="Two letters of the country that numbers without a country code belong to.", examples=["US"]),
     AfterValidator(require_region),
 ]
+KnownZone = AfterValidator(lambda value: None if value is None else require_zone(value))
 Zone = Annotated[
     str | None,
     Query(description="Where neither file nor number says one; by default that of the business."),
-    AfterValidator(lambda value: None if value is None else require_zone(value)),
+    KnownZone,
 ]
 EntryId = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
 
@@ -128,7 +129,7 @@ def list_leads(
     paging: Paging,
     tag: Annotated[list[Tag] | None, Query(max_length=MAX_TAGS, description="Has one of these tags.")] = None,
     import_id: Annotated[int | None, Query(ge=1, le=MAX_ID, description="Was in this import.")] = None,
-    timezone: Zone = None,
+    timezone: Annotated[str | None, Query(description="IANA time zone.", examples=["Europe/London"]), KnownZone] = None,
     search: Annotated[
         str | None, Query(min_length=2, max_length=100, description="Part of a name, or last digits of a number.")
     ] = None,

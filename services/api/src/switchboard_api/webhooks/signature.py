@@ -59,16 +59,21 @@ async def verified(request: Request, runtime: RuntimeDep) -> dict[str, str]:
         log.error("webhook refused: TWILIO_AUTH_TOKEN is not set")
         raise Problem(503, "Carrier not configured", "TWILIO_AUTH_TOKEN is not set: an administrator has to set it.")
     parameters = parse_parameters(await request.body(), request.headers.get("content-type", ""))
-    algorithm = get_signature_algorithm(request.headers.get(_SETTINGS_HEADER))
-    signature = request.headers.get(SIGNATURE, "")
-    if isinstance(parameters, str) and "bodySHA256" not in request.query_params:
-        # Without the hash of the body the signature would say nothing about it.
-        signature = ""
-    if not RequestValidator(token).validate(signed_url(runtime.settings, request), parameters, signature, algorithm):
-        log.warning("webhook refused: wrong signature", path=request.url.path, signed=bool(signature))
+    if not _is_signed(request, runtime.settings, RequestValidator(token), parameters):
+        log.warning("webhook refused: wrong signature", path=request.url.path, signed=SIGNATURE in request.headers)
         detail = "The signature is not the carrier's for this URL and body: check PUBLIC_URL and TWILIO_AUTH_TOKEN."
         raise Problem(403, "Wrong signature", detail)
     return _scalars(parameters) if isinstance(parameters, str) else dict(parameters)
+
+
+def _is_signed(
+    request: Request, settings: Settings, validator: RequestValidator, parameters: ImmutableMultiDict[str, str] | str
+) -> bool:
+    if isinstance(parameters, str) and "bodySHA256" not in request.query_params:
+        return False  # without its hash in the URL a signature says nothing about a body
+    algorithm = get_signature_algorithm(request.headers.get(_SETTINGS_HEADER))
+    signature = request.headers.get(SIGNATURE, "")
+    return bool(validator.validate(signed_url(settings, request), parameters, signature, algorithm))
 
 
 def _scalars(text: str) -> dict[str, str]:

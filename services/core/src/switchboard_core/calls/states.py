@@ -142,8 +142,9 @@ _ENDS = {
 _IN_PROGRESS = dict(_ENDS)
 _RINGING = {**_IN_PROGRESS, _E.ANSWERED: _S.IN_PROGRESS}
 _PLACED = {**_RINGING, _E.RINGING: _S.RINGING}
-_UNCERTAIN = {**_PLACED, _E.CREATED: _S.PLACED, _E.INITIATED: _S.PLACED}
-_DIALING = {**_UNCERTAIN, _E.ANSWER_LOST: _S.UNCERTAIN, _E.NOT_SENT: _S.NOT_PLACED}
+# A slow 429 may come after the sweep has given the answer up: whoever sent the request is certain, the sweep is not.
+_UNCERTAIN = {**_PLACED, _E.CREATED: _S.PLACED, _E.INITIATED: _S.PLACED, _E.NOT_SENT: _S.NOT_PLACED}
+_DIALING = {**_UNCERTAIN, _E.ANSWER_LOST: _S.UNCERTAIN}
 # Once a person asked to hang up, whatever ends the call ends it as canceled; only silence stays a failure.
 _CANCELING = {
     **dict.fromkeys(

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
+from rq.timeouts import BaseTimeoutException
 from sqlalchemy import case, func, literal, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from switchboard_core import crossing
-from switchboard_core.db import Database
+from switchboard_core.db import Database, set_tenant
 from switchboard_core.jobs.catalog import CATALOG
 from switchboard_core.jobs.context import JobContext, bind_context
 from switchboard_core.jobs.lease import Lease, LeaseKeeper
@@ -29,6 +30,7 @@ from switchboard_core.jobs.states import JobStatus
 from switchboard_core.jobs.transport import Transport
 from switchboard_core.logs import get_logger
 from switchboard_core.settings import Settings
+from switchboard_core.sql import after_seconds
 
 log = get_logger(__name__)
 
@@ -104,25 +106,28 @@ class Kernel:
         Raises:
             OperationalError: PostgreSQL is away; the job stays as its last commit left it.
         """
-        with self._database.crossing() as session:
-            ref = crossing.background_job(session, job_id)
-        if ref is None:
-            return Outcome.FINISHED
-        claim = self._claim(ref)
+        claim = self._claim(job_id)
         if claim is None:
             return Outcome.FINISHED
         job = claim.job
         log.info(f"JOB PICKED queue='{job.queue}' job_id={claim.rq_id}", attempt=job.attempt, cursor=job.cursor)  # noqa: G004 - the contract's literal line
         if job.crash_count >= MAX_CRASHES:
-            reason = f"It crashed its worker or lost its database {job.crash_count} times in a row and was stopped."
+            reason = (
+                f"Its worker crashed, lost the database or ran out of time {job.crash_count} times in a row, "
+                "so it was stopped."
+            )
             return self._end(claim, JobStatus.FAILED, reason)
         if job.cancel_requested_at is not None and not CATALOG[job.job_type].ends_itself:
             return self._end(claim, JobStatus.CANCELLED, "Cancelled on request.")
         with self._leases.hold(Lease("background_jobs", job.business_id, job.id, job.attempt)):
             return self._run(claim, budget_s)
 
-    def _claim(self, ref: crossing.Ref) -> Claim | None:
-        with self._database.tenant(ref.business_id) as session:
+    def _claim(self, job_id: int) -> Claim | None:
+        with self._database.crossing() as session:
+            ref = crossing.background_job(session, job_id)
+            if ref is None:
+                return None
+            set_tenant(session, ref.business_id)
             kind = session.execute(
                 select(BackgroundJob.job_type, BackgroundJob.payload_version).where(BackgroundJob.id == ref.id)
             ).first()
@@ -146,31 +151,34 @@ class Kernel:
                     # A lease that is still set was never ended: its holder died with no word.
                     crash_count=BackgroundJob.crash_count + case((BackgroundJob.lease_until.is_(None), 0), else_=1),
                     status=JobStatus.RUNNING,
-                    lease_until=now + func.make_interval(0, 0, 0, 0, 0, 0, self._settings.lease_seconds),
+                    lease_until=after_seconds(self._settings.lease_seconds),
                     started_at=func.coalesce(BackgroundJob.started_at, now),
                     heartbeat_at=now,
                     reason=None,
+                    version=BackgroundJob.version + case((BackgroundJob.status == JobStatus.PENDING, 1), else_=0),
                 )
                 .returning(BackgroundJob)
             ).first()
             if job is None:
                 return None
             if job.attempt == 1:
+                self._manager.publish_after_commit(session, job)
                 log.info("task started", task_id=job.id, job_type=job.job_type)
             return Claim(job)
 
     def _park(self, session: Session, job_id: int, job_type: str, version: int) -> None:
         reason = f"Parked: no worker here knows {job_type} with payload version {version}. Roll out a newer worker."
-        log.warning("job parked", task_id=job_id, job_type=job_type, payload_version=version)
-        session.execute(
+        parked = session.scalars(
             update(BackgroundJob)
-            .where(BackgroundJob.id == job_id, BackgroundJob.status.in_(OPEN), BackgroundJob.lease_until.is_(None))
-            .values(
-                reason=reason,
-                run_after=func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, PARK_S),
-                version=BackgroundJob.version + 1,
-            )
-        )
+            .where(BackgroundJob.id == job_id, BackgroundJob.status.in_(OPEN))
+            .where(BackgroundJob.run_after <= func.clock_timestamp())
+            .where(BackgroundJob.lease_until.is_(None) | (BackgroundJob.lease_until < func.clock_timestamp()))
+            .values(reason=reason, run_after=after_seconds(PARK_S), version=BackgroundJob.version + 1)
+            .returning(BackgroundJob)
+        ).first()
+        if parked is not None:
+            log.warning("job parked", task_id=job_id, job_type=job_type, payload_version=version)
+            self._manager.publish_after_commit(session, parked)
 
     def _run(self, claim: Claim, budget_s: float) -> Outcome:
         """Run one slice; after a failed commit, run it again on half as many items until the bad one is alone."""
@@ -190,7 +198,7 @@ class Kernel:
             except FencedError:
                 log.warning("claim lost: another worker has taken the job over", task_id=claim.job.id)
                 return Outcome.FINISHED
-            except (OperationalError, InterfaceError) as error:
+            except (OperationalError, InterfaceError, BaseTimeoutException) as error:
                 return self._release(claim, sentence_of(error))
             except Exception as error:
                 # Whatever a task raises ends that task, never the worker.
@@ -248,14 +256,16 @@ class Kernel:
         if ended:
             values["finished_at"] = now
         elif outcome.sleep_s:
-            values["run_after"] = now + func.make_interval(0, 0, 0, 0, 0, 0, outcome.sleep_s)
+            # Who woke or cancelled the job while this slice ran has moved run_after: then it does not fall asleep.
+            undisturbed = BackgroundJob.run_after == job.run_after
+            values["run_after"] = case((undisturbed, after_seconds(outcome.sleep_s)), else_=BackgroundJob.run_after)
         row = self._guarded(session, claim, values)
         if row is None:
             raise FencedError
         self._manager.publish_after_commit(session, row)
         if ended:
             log.info("task finished", task_id=job.id, status=str(row.status), done=row.done, failed=row.failed)
-        if ended or outcome.sleep_s:
+        if ended or (outcome.sleep_s and row.run_after > (row.heartbeat_at or row.run_after)):
             admit(session, self._transport, job.queue, limit=self._settings.jobs_admitted_per_business)
             return Outcome.FINISHED
         return Outcome.AGAIN
@@ -293,7 +303,7 @@ class Kernel:
                 {
                     "lease_until": None,
                     "crash_count": BackgroundJob.crash_count + 1,
-                    "run_after": func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, backoff_s),
+                    "run_after": after_seconds(backoff_s),
                 },
             )
         return Outcome.FINISHED

@@ -13,8 +13,9 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from switchboard_core.db import after_commit
+from switchboard_core.jobs.catalog import CATALOG
 from switchboard_core.jobs.models import BackgroundJob
-from switchboard_core.jobs.queueing import OPEN, enqueue, wakeup_of
+from switchboard_core.jobs.queueing import OPEN, admit, enqueue, wakeup_of
 from switchboard_core.jobs.schemas import TaskSnapshot, snapshot
 from switchboard_core.jobs.states import JobStatus
 from switchboard_core.jobs.transport import Transport
@@ -40,9 +41,10 @@ class BackgroundTaskManager:
     away costs live updates only: pollers read the same numbers from PostgreSQL.
     """
 
-    def __init__(self, redis: Redis, transport: Transport) -> None:
+    def __init__(self, redis: Redis, transport: Transport, *, admit_limit: int) -> None:
         self._redis = redis
         self._transport = transport
+        self._admit_limit = admit_limit
         self._subscribers: dict[int, dict[int, tuple[Subscriber, asyncio.AbstractEventLoop | None]]] = {}
         self._tokens = itertools.count(1)
         self._lock = threading.Lock()
@@ -129,7 +131,7 @@ class BackgroundTaskManager:
         self, session: Session, job_type: str, payload: dict[str, object], total: int | None = None
     ) -> TaskSnapshot:
         """Enqueue a task and announce it. Raises what ``enqueue`` raises."""
-        job = enqueue(session, self._transport, job_type, payload, total=total)
+        job = enqueue(session, self._transport, job_type, payload, total=total, admit_limit=self._admit_limit)
         self.publish_after_commit(session, job)
         log.info("task created", task_id=job.id, job_type=job.job_type)
         return snapshot(job)
@@ -162,28 +164,42 @@ class BackgroundTaskManager:
         return [snapshot(job) for job in session.scalars(query)]
 
     def cancel(self, session: Session, task_id: int) -> TaskSnapshot:
-        """Ask a task to stop: at once if nobody works on it, otherwise at the end of its slice.
+        """Stop a task: at once if nobody works on it, otherwise at the end of its slice.
+
+        A task that ends itself is woken to do so.
 
         Raises:
             TaskNotFoundError: the business has no such task.
         """
         job = self._row(session, task_id, lock=True)
-        if not job.status.terminal and job.cancel_requested_at is None:
-            session.execute(
-                update(BackgroundJob)
-                .where(BackgroundJob.id == task_id)
-                .values(
-                    cancel_requested_at=func.clock_timestamp(),
-                    run_after=func.clock_timestamp(),
-                    admitted_at=func.coalesce(BackgroundJob.admitted_at, func.clock_timestamp()),
-                    version=BackgroundJob.version + 1,
-                )
-            )
-            session.refresh(job)
+        if job.status.terminal or job.cancel_requested_at is not None:
+            return snapshot(job)
+        at_once = self._may_end_at_once(session, job)
+        now = func.clock_timestamp()
+        ended = {"status": JobStatus.CANCELLED, "reason": "Cancelled on request.", "finished_at": now}
+        woken = {"run_after": now, "admitted_at": func.coalesce(BackgroundJob.admitted_at, now)}
+        session.execute(
+            update(BackgroundJob)
+            .where(BackgroundJob.id == task_id)
+            .values(cancel_requested_at=now, version=BackgroundJob.version + 1, **(ended if at_once else woken))
+        )
+        session.refresh(job)
+        self.publish_after_commit(session, job)
+        if at_once:
+            log.info("task finished", task_id=job.id, status=str(job.status), reason=job.reason)
+            admit(session, self._transport, job.queue)
+        else:
             wakeup = wakeup_of(job)
             after_commit(session, lambda: self._transport.wake(wakeup))
-            self.publish_after_commit(session, job)
         return snapshot(job)
+
+    @staticmethod
+    def _may_end_at_once(session: Session, job: BackgroundJob) -> bool:
+        spec = CATALOG.get(job.job_type)
+        if spec is None or spec.ends_itself:
+            return False
+        leased = select(BackgroundJob.lease_until > func.clock_timestamp()).where(BackgroundJob.id == job.id)
+        return not session.scalar(leased)
 
     def clean_up(self, session: Session, older_than: timedelta) -> int:
         """Delete finished tasks of the session's business that ended longer ago; returns how many."""

@@ -5,14 +5,15 @@ business are admitted to a queue of Redis; the rest wait in PostgreSQL, so a ten
 nobody up.
 """
 
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from switchboard_core.db import after_commit, tenant_of
-from switchboard_core.jobs.catalog import JobSpec, spec_of
+from switchboard_core.db import after_commit, savepoint, tenant_of
+from switchboard_core.jobs.catalog import CATALOG, JobSpec, spec_of
 from switchboard_core.jobs.context import active_context
 from switchboard_core.jobs.models import BackgroundJob
 from switchboard_core.jobs.states import JobStatus
@@ -28,7 +29,13 @@ class SchemaTooOldError(Exception):
 
 def wakeup_of(job: BackgroundJob) -> WakeUp:
     """The wake-up of a row."""
-    return background_wakeup(job.job_type, job.id, job.queue, spec_of(job.job_type).timeout_s)
+    return _wakeup(job.job_type, job.id, job.queue)
+
+
+def _wakeup(job_type: str, job_id: int, queue: str) -> WakeUp:
+    # A newer release may have written a kind of job that this one does not know: the worker that takes it parks it.
+    spec = CATALOG.get(job_type)
+    return background_wakeup(job_type, job_id, queue, spec.timeout_s if spec else JobSpec.timeout_s)
 
 
 def enqueue(
@@ -83,7 +90,7 @@ def _insert(
         dedupe_key=dedupe_key,
     )
     try:
-        with session.begin_nested():
+        with savepoint(session):
             session.add(job)
             session.flush()
     except IntegrityError as error:
@@ -130,7 +137,7 @@ def admit(session: Session, transport: Transport, queue: str, *, limit: int | No
         .returning(BackgroundJob.id, BackgroundJob.job_type, BackgroundJob.queue)
         .execution_options(synchronize_session=False)
     ).all()
-    wakeups = [background_wakeup(row.job_type, row.id, row.queue, spec_of(row.job_type).timeout_s) for row in admitted]
+    wakeups = [_wakeup(row.job_type, row.id, row.queue) for row in admitted]
     if wakeups:
         after_commit(session, lambda: transport.wake(*wakeups))
     return len(wakeups)
@@ -146,7 +153,7 @@ def wake_now(session: Session, transport: Transport, job_id: int) -> None:
         .execution_options(synchronize_session=False)
     ).first()
     if row:
-        wakeup = background_wakeup(row.job_type, job_id, row.queue, spec_of(row.job_type).timeout_s)
+        wakeup = _wakeup(row.job_type, job_id, row.queue)
         after_commit(session, lambda: transport.wake(wakeup))
 
 
@@ -182,8 +189,9 @@ def queue_job(
     return enqueue(session, transport or default_transport(), name, kwargs).id
 
 
+@lru_cache(maxsize=1)
 def default_transport() -> Transport:
-    """The process's transport, made from its settings."""
+    """The process's transport, made once from its settings."""
     from switchboard_core.redis import make_redis
 
     return Transport(make_redis(get_settings()))

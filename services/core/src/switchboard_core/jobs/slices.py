@@ -13,6 +13,7 @@ from rq.timeouts import BaseTimeoutException
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
+from switchboard_core.db import savepoint
 from switchboard_core.jobs.states import JobStatus
 from switchboard_core.logs import get_logger
 from switchboard_core.settings import Settings
@@ -114,7 +115,7 @@ class SliceContext:
         self, items: Sequence[Item], apply: Callable[[Sequence[Item]], None], name: Callable[[Item], str]
     ) -> None:
         try:
-            with self.session.begin_nested():
+            with savepoint(self.session):
                 apply(items)
         except (OperationalError, InterfaceError, BaseTimeoutException):
             # The database or the slice's time is at fault, not the item: the whole slice is run again.

@@ -9,13 +9,17 @@ A doubled wake-up is harmless: the claim in PostgreSQL decides.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
 
 from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import RedisError
 from rq import Queue
 from rq.job import Job, JobStatus
+from rq.results import Result
 from rq.serializers import JSONSerializer
+from rq.utils import utcformat
 
 from switchboard_core.logs import get_logger
 
@@ -24,6 +28,8 @@ log = get_logger(__name__)
 BACKGROUND_JOB = "switchboard_worker.tasks.entry.run_background_job"
 PROCESS_NEXT = "switchboard_worker.tasks.calls.process_next_queued_job"
 RECORDING = "switchboard_recorder.jobs.process_recording"
+
+Ending = Literal["again", "finished", "failed"]
 
 # How long a finished wake-up stays visible in `rq info` and rq-dashboard.
 RESULT_TTL_S = 500
@@ -52,8 +58,15 @@ return 1
 """
 
 _END = """
--- KEYS: job hash, queue, finished registry, failed registry
--- ARGV: job id, 'again' | 'finished', time of the end, TTL of the result in seconds, score in the finished registry
+-- KEYS: job hash, queue, finished registry, failed registry, results of earlier executions
+-- ARGV: job id, 'again' | 'finished' | 'failed', time of the end, TTL of the hash in seconds, score in the registry
+redis.call('ZREM', KEYS[3], ARGV[1])
+redis.call('ZREM', KEYS[4], ARGV[1])
+if redis.call('HEXISTS', KEYS[1], 'data') == 0 then
+    -- Redis was emptied meanwhile: half a hash is no job. The sweep queues what is still to be done.
+    redis.call('DEL', KEYS[1])
+    return
+end
 local queued = redis.call('LPOS', KEYS[2], ARGV[1])
 if queued or ARGV[2] == 'again' then
     redis.call('HSET', KEYS[1], 'status', 'queued', 'ended_at', ARGV[3])
@@ -61,12 +74,16 @@ if queued or ARGV[2] == 'again' then
     if not queued then
         redis.call('RPUSH', KEYS[2], ARGV[1])
     end
-    return 0
+    return
 end
-redis.call('HSET', KEYS[1], 'status', 'finished', 'ended_at', ARGV[3])
+redis.call('HSET', KEYS[1], 'status', ARGV[2], 'ended_at', ARGV[3])
 redis.call('EXPIRE', KEYS[1], ARGV[4])
-redis.call('ZADD', KEYS[3], ARGV[5], ARGV[1])
-return 1
+if ARGV[2] == 'failed' then
+    redis.call('ZADD', KEYS[4], ARGV[5], ARGV[1])
+else
+    redis.call('ZADD', KEYS[3], ARGV[5], ARGV[1])
+    redis.call('DEL', KEYS[5])
+end
 """
 
 
@@ -153,11 +170,27 @@ class Transport:
                 pipeline.lrange(_queue_key(name), 0, -1)
             return {item.decode() for items in pipeline.execute() for item in items}
 
-    def end(self, job: Job, *, again: bool, ended_at: str, now_s: float, pipeline: Pipeline) -> None:
-        """Add the end of an execution to ``pipeline``: finished, or back to the tail of its queue in one step."""
+    def end(self, job: Job, ending: Ending, ended_at: datetime, pipeline: Pipeline) -> None:
+        """Add the end of an execution to ``pipeline``, in one step with no *finished* in between.
+
+        Args:
+            job: what was executed.
+            ending: ``again`` puts it back to the tail of its queue. However it ended, a job that was queued again
+                meanwhile stays queued, with no TTL and in no registry.
+            ended_at: now.
+            pipeline: executed by the caller.
+        """
+        ttl_s = FAILURE_TTL_S if ending == "failed" else RESULT_TTL_S
+        queue = job.origin
         self._end(
-            keys=[job.key, _queue_key(job.origin), f"rq:finished:{job.origin}", f"rq:failed:{job.origin}"],
-            args=[job.id, "again" if again else "finished", ended_at, RESULT_TTL_S, now_s + RESULT_TTL_S],
+            keys=[
+                job.key,
+                _queue_key(queue),
+                f"rq:finished:{queue}",
+                f"rq:failed:{queue}",
+                Result.get_key(job.id),
+            ],
+            args=[job.id, ending, utcformat(ended_at), ttl_s, ended_at.timestamp() + ttl_s],
             client=pipeline,
         )
 

@@ -14,7 +14,7 @@ from switchboard_core.leads.models import DoNotCall
 REQUESTED = "requested"
 IMPORTED = "imported"
 
-PHONE_HASH_SQL = "sha256(convert_to({business_id}::text || ':' || {phone}, 'UTF8'))"
+PHONE_HASH_SQL = "sha256(convert_to(CAST({business_id} AS text) || ':' || {phone}, 'UTF8'))"
 """``phone_hash`` for statements written by hand; fill in the two columns or parameters with ``str.format``."""
 
 

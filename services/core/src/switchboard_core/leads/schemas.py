@@ -174,9 +174,9 @@ class DoNotCallRequest(PhoneNumbers):
 class DoNotCallEntry(BaseModel):
     """An entry of the list. The number is kept as a hash, so the list holds no number to show."""
 
-    id: str = Field(description="The hash, hexadecimal.", examples=["9f86d081884c7d65…"])
-    reason: str
-    created_at: datetime
+    id: str = Field(description="The hash, hexadecimal.", examples=["9f86d081" * 8])
+    reason: str = Field(examples=["asked on the phone"])
+    created_at: datetime = Field(examples=["2026-01-26T11:05:20Z"])
 
 
 class DoNotCallEntries(BaseModel):
@@ -189,7 +189,11 @@ class DoNotCallPage(BaseModel):
     """Some entries, and where the next ones are."""
 
     items: list[DoNotCallEntry]
-    next_cursor: str | None = Field(None, description="Send it as `cursor` for the next page; null on the last one.")
+    next_cursor: str | None = Field(
+        None,
+        description="Send it as `cursor` for the next page; null on the last one.",
+        examples=["9f86d081" * 8],
+    )
 
 
 class DoNotCallCheck(BaseModel):

@@ -1,0 +1,93 @@
+"""Nothing is lost and nothing is done twice: a campaign under ``kill -9``, with a carrier that loses and doubles."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import carrier_truth as truth
+from kills import plan_outages, run_outages
+from log_reading import leaks, not_json, secrets_of
+from stack import Stack, running_stack
+from switchboard_cli.devstack import DatabaseUrls
+
+SEED_VARIABLE = "SWITCHBOARD_TEST_SEED"
+SEED = int(os.environ.get(SEED_VARIABLE, "3"))
+LEADS = 200
+CAP = 3
+NUMBERS = [f"+1415555{number:04d}" for number in range(1000, 1000 + LEADS)]
+VICTIMS = ("worker-0", "worker-1", "recorder-0", "api")
+
+# Short windows, so that what has to be waited for comes soon; none is shorter than a loaded machine's pauses.
+SETTINGS = {
+    "SETTLE_AFTER_SECONDS": "2",
+    "UNKNOWN_OUTCOME_AFTER_SECONDS": "8",
+    "DIAL_DEADLINE_SECONDS": "2",
+    "LEASE_SECONDS": "3",
+    "SWEEP_INTERVAL_SECONDS": "0.5",
+    "CARRIER_READ_TIMEOUT_SECONDS": "3",
+}
+FAULTS = {
+    "seed": SEED,
+    "callback_lose": 0.08,
+    "callback_duplicate": 0.2,
+    "callback_delay": 0.15,
+    "callback_delay_seconds": 0.5,
+    "callback_reorder": 0.15,
+    "callback_hold_seconds": 0.3,
+    "create_lose_answer": 0.05,
+    "create_5xx_after": 0.02,
+    "create_429": 0.05,
+    "query_5xx": 0.05,
+    "media_cut": 0.1,
+}
+RUN = {
+    "name": "Under fire",
+    "message": "Hello {name}",
+    "leads": {"all": True},
+    "machine_detection": "detect",
+    "retry_after_s": {"busy": 0.2, "no_answer": 0.2, "machine": 0.2},
+}
+
+
+@pytest.fixture
+def stack(stack_folder: Path, database_urls: DatabaseUrls, redis_url: str) -> Iterator[Stack]:
+    simulator = {"SIMULATOR_SEED": str(SEED), "SIMULATOR_DETECTION_SECONDS": "0.05"}
+    with running_stack(
+        stack_folder / "kills", database_urls, redis_url, workers=2, settings=SETTINGS, simulator=simulator
+    ) as stack:
+        yield stack
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_campaign_survives_every_kill_without_a_lost_or_doubled_call(stack: Stack) -> None:
+    outages = plan_outages(SEED, VICTIMS, times=3, within=range(3, LEADS - 10))
+    print(f"{SEED_VARIABLE}={SEED}", *outages, sep="\n  ")
+    stack.sim("POST", "faults", FAULTS)
+    business_id, key = stack.business(call_cap=CAP, calls_per_second=200)
+    stack.add_leads(business_id, NUMBERS)
+    with stack.client(key) as client:
+        run = client.post("/api/outbound_calls/runs", json=RUN).raise_for_status().json()
+        run_outages(stack, outages, lambda: stack.value("SELECT count(*) FROM call_attempts"))
+        _await_end(stack, run["id"])
+        view = client.get(f"/api/outbound_calls/runs/{run['id']}").raise_for_status().json()
+        task = client.get(f"/api/tasks/{run['job_id']}").raise_for_status().json()
+
+    truth.check_dialled_once_per_attempt(stack, run["id"])
+    truth.check_carriers_word(stack, run["id"])
+    truth.check_cap(stack, business_id, CAP)
+    truth.check_jobs_terminal(stack, run["id"], LEADS)
+    truth.check_counters(stack, run["id"], view, task)
+    truth.check_slots_free(stack, business_id)
+    truth.check_recordings_once(stack)
+    assert leaks(stack, secrets_of(stack, key), NUMBERS) == []
+    assert [line for name in VICTIMS for line in not_json(stack.log(name))] == []
+
+
+def _await_end(stack: Stack, run_id: int) -> None:
+    ended = "SELECT status IN ('completed', 'failed', 'cancelled') FROM outbound_call_runs WHERE id = %s"
+    stack.await_true(lambda: stack.value(ended, run_id), "the run's end", 60)
+    assert stack.sim("GET", "idle?timeout=30")["idle"]
+    stack.await_true(lambda: truth.recordings_settled(stack), "the end of every recording", 60)

@@ -1,0 +1,72 @@
+"""Outages at seeded points of a campaign: who is killed with ``kill -9`` when, and when it comes back.
+
+Points are counted in attempts that were admitted, so they follow what really happens and not the clock.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from stack import Stack
+
+
+@dataclass(frozen=True)
+class Outage:
+    """Processes die together and come back together.
+
+    Attributes:
+        at: attempts that have been admitted when they are killed.
+        back_at: attempts that have been admitted when they are started again; ``at``: at once.
+        victims: names of the stack's processes.
+    """
+
+    at: int
+    back_at: int
+    victims: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{'+'.join(self.victims)} at {self.at}, back at {self.back_at}"
+
+
+def plan_outages(seed: int, victims: Sequence[str], *, times: int, within: range) -> list[Outage]:
+    """Kill each victim ``times`` times on its own, and all of them at once one time more.
+
+    Outages never overlap, and whoever dies alone leaves the others alive: a campaign goes on meanwhile.
+
+    Args:
+        seed: decides everything.
+        victims: names of the stack's processes.
+        times: outages of each victim.
+        within: attempts that the campaign admits for certain.
+    """
+    dice = random.Random(seed)
+    groups = [(victim,) for victim in victims for _ in range(times)]
+    dice.shuffle(groups)
+    groups.insert(dice.randrange(len(groups) + 1), tuple(victims))
+    points = sorted(dice.sample(within, len(groups)))
+    outages = []
+    for index, (at, group) in enumerate(zip(points, groups, strict=True)):
+        following = points[index + 1] if index + 1 < len(points) else within.stop
+        # With everything down nothing is admitted: they come back at once.
+        back_at = at if len(group) > 1 else at + dice.randrange(min(6, following - at))
+        outages.append(Outage(at, back_at, group))
+    return outages
+
+
+def run_outages(stack: Stack, outages: Sequence[Outage], admitted: Callable[[], int]) -> None:
+    """Kill and restart as planned, and wait in the end until everything is ready again.
+
+    Args:
+        stack: a running campaign's.
+        outages: in the order of their points.
+        admitted: counts the attempts so far.
+    """
+    for outage in outages:
+        stack.await_true(lambda at=outage.at: admitted() >= at, f"attempt {outage.at}", 60)  # type: ignore[misc]
+        for name in outage.victims:
+            stack.processes[name].kill()
+        stack.await_true(lambda at=outage.back_at: admitted() >= at, f"attempt {outage.back_at}", 60)  # type: ignore[misc]
+        for name in outage.victims:
+            stack.processes[name].start()
+    for name, process in stack.processes.items():
+        process.wait_ready(stack.ready_urls[name], timeout=60)
