@@ -35,9 +35,7 @@ def check_dialled_once_per_attempt(stack: Stack, run_id: int) -> None:
     """The carrier has one call for each attempt that was placed, and none for any that was not."""
     report = stack.sim("GET", "report")
     assert report["attempts_called_more_than_once"] == []
-    attempts = {
-        str(row["id"]): row for row in stack.rows("SELECT * FROM call_attempts WHERE run_id = %s", run_id)
-    }
+    attempts = {str(row["id"]): row for row in stack.rows("SELECT * FROM call_attempts WHERE run_id = %s", run_id)}
     called = set(report["calls_by_attempt"])
     assert called <= set(attempts), "the carrier has calls of attempts that no row knows"
     assert [at for at in called if attempts[at]["state"] == "not_placed"] == [], "called, but taken for not placed"

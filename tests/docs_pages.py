@@ -4,12 +4,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import dedent
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 
-_FENCE = re.compile(r"^```(?P<language>\w*)[^\n]*\n(?P<content>.*?)^```$", re.MULTILINE | re.DOTALL)
+# A block inside a list is indented.
+_FENCE = re.compile(
+    r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<content>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL
+)
 _CODE = re.compile(r"`([^`\n]+)`")
 
 
@@ -32,7 +36,7 @@ def read(page: Path | str) -> str:
 
 def blocks(page: Path | str) -> list[Block]:
     """The fenced blocks of a page."""
-    return [Block(match["language"], match["content"]) for match in _FENCE.finditer(read(page))]
+    return [Block(match["language"], dedent(match["content"])) for match in _FENCE.finditer(read(page))]
 
 
 def prose(page: Path | str) -> str:

@@ -13,6 +13,7 @@ import psycopg
 from psycopg.rows import dict_row
 from redis import Redis
 
+_SHOWN = 20
 _TERMINAL = "('completed', 'busy', 'no_answer', 'failed', 'canceled', 'skipped')"
 
 # Each query names what is wrong, one row a violation.
@@ -127,7 +128,8 @@ def assert_invariants(
     deadline = time.monotonic() + within_s
     while found := violations(owner_url, redis, simulator_url, at_rest=at_rest):
         if time.monotonic() > deadline:
-            raise AssertionError("broken invariants:\n" + "\n".join(f"- {line}" for line in found))
+            shown = [f"- {line}" for line in found[:_SHOWN]] + [f"and {len(found) - _SHOWN} more"] * (len(found) > _SHOWN)
+            raise AssertionError("broken invariants:\n" + "\n".join(shown))
         time.sleep(0.05)
 
 

@@ -8,7 +8,9 @@ from urllib.parse import unquote, urlsplit
 
 from stack import Stack
 
-TEXT_LINE = re.compile(r"^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] (DEBUG|INFO|WARNING|ERROR|CRITICAL) \[[\w.]+\] \[.+\]( .+)?$")
+TEXT_LINE = re.compile(
+    r"^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] (DEBUG|INFO|WARNING|ERROR|CRITICAL) \[[\w.]+\] \[.+\]( .+)?$"
+)
 """``[2026-01-26 11:05:20] INFO [module] [EVENT] key=value …``."""
 
 Line = dict[str, Any]

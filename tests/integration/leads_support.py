@@ -1,15 +1,16 @@
 """A business in a database of its own, and what the tests of leads do with it."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from switchboard_cli.devstack import DatabaseUrls
+from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
 from switchboard_core.jobs.kernel import Kernel, Outcome
 from switchboard_core.jobs.models import BackgroundJob
 from switchboard_core.leads.csv_import import import_csv
@@ -20,24 +21,26 @@ from switchboard_core.settings import Settings, get_settings
 from switchboard_core.tenancy.service import create_business
 from switchboard_worker.tasks.leads import TASKS
 
+_database_numbers = itertools.count(1)
 
-@dataclass
+
+@dataclass(frozen=True)
 class LeadsBench:
     """One process's parts, and one business."""
 
     runtime: Runtime
     business_id: int
-    kernel: Kernel = field(init=False)
-
-    def __post_init__(self) -> None:
-        runtime = self.runtime
-        self.kernel = Kernel(runtime.settings, runtime.database, runtime.transport, runtime.tasks, TASKS)
+    kernel: Kernel
 
     @contextmanager
     def session(self, business_id: int | None = None) -> Iterator[Session]:
         """One transaction of the business, or of another one."""
         with self.runtime.database.tenant(business_id or self.business_id) as session:
             yield session
+
+    def for_another_business(self) -> "LeadsBench":
+        """The same parts, and a new business."""
+        return LeadsBench(self.runtime, self.another_business(), self.kernel)
 
     def another_business(self) -> int:
         return create_business(self.runtime.database, "Rival").id
@@ -93,10 +96,22 @@ def leads_bench(urls: DatabaseUrls, redis_url: str) -> Iterator[LeadsBench]:
         environment.setenv("DATABASE_URL", urls.app)
         get_settings.cache_clear()
         runtime = make_runtime(settings, name="leads-test")
-        bench = LeadsBench(runtime, create_business(runtime.database, "Acme").id)
+        kernel = Kernel(settings, runtime.database, runtime.transport, runtime.tasks, TASKS)
         try:
-            yield bench
+            yield LeadsBench(runtime, create_business(runtime.database, "Acme").id, kernel)
         finally:
-            bench.kernel.close()
+            kernel.close()
             runtime.close()
             get_settings.cache_clear()
+
+
+@contextmanager
+def fresh_leads_bench(postgres: EmbeddedPostgres, template: str, valkey: EmbeddedValkey) -> Iterator[LeadsBench]:
+    """A database that the tests of a module share, each with a business of its own."""
+    name = f"leads_{next(_database_numbers)}"
+    urls = postgres.create_database(name, template=template)
+    try:
+        with leads_bench(urls, valkey.url) as bench:
+            yield bench
+    finally:
+        postgres.drop_database(name)

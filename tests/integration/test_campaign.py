@@ -12,7 +12,9 @@ NUMBERS = [f"+1415555{n:04d}" for n in range(1000, 1040)]
 
 
 @pytest.fixture
-def stack(stack_folder: Path, database_urls: DatabaseUrls, redis_url: str, request: pytest.FixtureRequest) -> Iterator[Stack]:
+def stack(
+    stack_folder: Path, database_urls: DatabaseUrls, redis_url: str, request: pytest.FixtureRequest
+) -> Iterator[Stack]:
     folder = stack_folder / request.node.name
     with running_stack(folder, database_urls, redis_url) as stack:
         yield stack

@@ -9,6 +9,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from carrier_media import MediaServer, serve
 from switchboard_recorder.store import (
     InvalidKeyError,
     ObjectMissingError,
@@ -32,27 +33,33 @@ def endpoint() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture
-def s3(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A client of the server, which is empty but for one bucket."""
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
-    client.create_bucket(Bucket=BUCKET)
-    yield client
-    for item in client.list_objects_v2(Bucket=BUCKET).get("Contents", []):
-        client.delete_object(Bucket=BUCKET, Key=item["Key"])
-    client.delete_bucket(Bucket=BUCKET)
-    client.close()
+@pytest.fixture(scope="module")
+def s3(endpoint: str) -> Iterator[Any]:
+    """A client of the server, which has one bucket. Made once: a client costs much of a second."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION"):
+            environment.delenv(name, raising=False)
+        environment.setenv("AWS_ACCESS_KEY_ID", "testing")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        environment.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+        client.create_bucket(Bucket=BUCKET)
+        yield client
+        client.close()
 
 
-@pytest.fixture
-def store(s3: Any, endpoint: str) -> RecordingStore:
+@pytest.fixture(scope="module")
+def opened_store(s3: Any, endpoint: str) -> RecordingStore:
     assert s3.list_objects_v2(Bucket=BUCKET)["KeyCount"] == 0
     return open_store(f"s3://{BUCKET}/recordings", s3_endpoint_url=endpoint)
+
+
+@pytest.fixture
+def store(opened_store: RecordingStore, s3: Any) -> Iterator[RecordingStore]:
+    """The store, empty."""
+    yield opened_store
+    for item in s3.list_objects_v2(Bucket=BUCKET).get("Contents", []):
+        s3.delete_object(Bucket=BUCKET, Key=item["Key"])
 
 
 @pytest.fixture
@@ -101,8 +108,9 @@ def test_storing_the_same_recording_again_sends_nothing(store: RecordingStore, s
     before = s3.head_object(Bucket=BUCKET, Key=f"recordings/{KEY}")["LastModified"]
     sent: list[str] = []
     client: Any = vars(store)["_client"]
-    client.meta.events.register("before-call.s3", lambda model, **_: sent.append(model.name))
+    client.meta.events.register("before-call.s3", lambda model, **_: sent.append(model.name), unique_id="spy")
     put(store, recording)
+    client.meta.events.unregister("before-call.s3", unique_id="spy")
     assert sent == ["HeadObject"]
     assert s3.head_object(Bucket=BUCKET, Key=f"recordings/{KEY}")["LastModified"] == before
 
@@ -173,6 +181,15 @@ def test_a_server_that_does_not_answer_is_unavailable_and_worth_a_later_try() ->
     with pytest.raises(StoreUnavailableError, match="check S3_ENDPOINT_URL and the network") as failure:
         store.healthy()
     assert failure.value.retryable
+
+
+@pytest.mark.usefixtures("s3")
+def test_an_answer_that_breaks_off_is_unavailable_too() -> None:
+    with MediaServer(bytes(1_000_000)) as server:
+        server.answers.append(serve(stop_after=300_000))
+        store = open_store(f"s3://{BUCKET}", s3_endpoint_url=server.url)
+        with store.open(KEY) as stream, pytest.raises(StoreUnavailableError, match=f"Cannot read {KEY}"):
+            stream.read()
 
 
 @pytest.mark.usefixtures("s3")

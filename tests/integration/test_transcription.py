@@ -12,6 +12,9 @@ from switchboard_recorder.engines.pocketsphinx import PocketsphinxEngine
 from switchboard_recorder.transcribe import TranscriptionProcess
 from switchboard_simulator.speech_library import SPEECH_DIR, Clip, clips
 
+# The decoder needs about half a second of a core for a second of speech; a busy machine needs patience.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
 # Measured: see the printed figure. The margin is a word or two, for another build of the decoder.
 WORST_ACCEPTED = 0.12
 
@@ -113,7 +116,7 @@ def test_the_default_engine_works_in_its_own_process() -> None:
     clip = clips()[0]
     with TranscriptionProcess("pocketsphinx") as process:
         assert process.start() == "pocketsphinx/en-us"
-        assert process.transcribe(SPEECH_DIR / clip.file, 60).text == clip.text
+        assert process.transcribe(SPEECH_DIR / clip.file, 300).text == clip.text
 
 
 def test_whisper_without_its_extra_says_what_to_install() -> None:

@@ -136,7 +136,7 @@ def test_a_cancel_at_any_point_ends_as_canceled_or_as_the_carrier_had_ended_it_b
 
 
 @given(st.lists(st.sampled_from(CallEvent), max_size=60))
-@settings(max_examples=500, deadline=None, derandomize=True, database=None)
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
 def test_live_states_never_go_back_and_settled_ones_absorb_everything(events: list[CallEvent]) -> None:
     state = S.DIALING
     for event in events:
@@ -148,7 +148,7 @@ def test_live_states_never_go_back_and_settled_ones_absorb_everything(events: li
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
 def test_long_random_arrivals_of_a_call_converge(data: st.DataObject) -> None:
     told, end = data.draw(st.sampled_from(list(CALLS.values())))
     answer = data.draw(st.sampled_from(ANSWERS))

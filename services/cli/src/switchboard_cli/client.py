@@ -136,7 +136,7 @@ class ApiClient:
         for last_try in (*(False for _ in range(_TRIES - 1)), True):
             try:
                 response = send(headers)
-            except _AnswerLost as error:
+            except _AnswerLostError as error:
                 if last_try:
                     raise ApiError(str(error)) from None
                 continue
@@ -152,11 +152,11 @@ class ApiClient:
         except httpx.ConnectError:
             raise ApiError(self._nobody_there()) from None
         except httpx.TimeoutException:
-            raise _AnswerLost(
+            raise _AnswerLostError(
                 f"The api at {self.url} did not answer within {self._timeout_s:g} s: look at its log and try again."
             ) from None
         except httpx.TransportError as error:
-            raise _AnswerLost(
+            raise _AnswerLostError(
                 f"The connection to the api at {self.url} broke off ({error or type(error).__name__}): try again."
             ) from None
 
@@ -191,7 +191,7 @@ class ApiClient:
         return detail
 
 
-class _AnswerLost(ApiError):
+class _AnswerLostError(ApiError):
     """Whether the request had its effect is not known."""
 
 

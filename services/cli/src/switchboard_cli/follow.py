@@ -75,7 +75,9 @@ def follow_run(api: ApiClient, run_id: int, *, every_s: float = 1.0) -> Iterator
 
 def _pushed(api: ApiClient, task_id: int, every_s: float) -> Iterator[Json]:
     """Snapshots from the WebSocket; ends with the task or, silently, when the socket breaks."""
-    url = api.url.copy_with(scheme=api.url.scheme.replace("http", "ws", 1), path=f"{api.url.path.rstrip('/')}/ws/tasks/{task_id}")
+    url = api.url.copy_with(
+        scheme=api.url.scheme.replace("http", "ws", 1), path=f"{api.url.path.rstrip('/')}/ws/tasks/{task_id}"
+    )
     task: Json | None = None
     try:
         with connect(

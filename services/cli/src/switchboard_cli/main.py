@@ -18,7 +18,7 @@ _INTERRUPTED = 130
 class _Sentences(TyperGroup):
     """Turns every failure that was foreseen into its sentence and exit status."""
 
-    def invoke(self, ctx: typer.Context) -> Any:  # noqa: ANN401 - whatever a command returns
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - the context of the Click that Typer contains
         """Run the command."""
         try:
             return super().invoke(ctx)

@@ -98,9 +98,10 @@ def watch(output: Output, moments: Iterable[Json], look: Callable[[Json], Sight]
     Raises:
         typer.Exit: Ctrl-C was pressed.
     """
-    show = _show_json if output.as_json else _show_live if output.is_terminal else _show_plain
     try:
-        return show(output, moments, look)
+        if output.as_json:
+            return _show_json(output, moments)
+        return (_show_live if output.is_terminal else _show_plain)(output, moments, look)
     except KeyboardInterrupt:
         output.note(if_stopped)
         raise typer.Exit(_STOPPED) from None
@@ -117,7 +118,7 @@ def bars() -> Progress:
     )
 
 
-def _show_json(output: Output, moments: Iterable[Json], look: Callable[[Json], Sight]) -> Json:
+def _show_json(output: Output, moments: Iterable[Json]) -> Json:
     last: Json = {}
     for moment in moments:
         if moment != last:

@@ -3,9 +3,11 @@
 import base64
 import contextlib
 import hashlib
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import boto3
 from botocore.config import Config
@@ -22,9 +24,13 @@ from switchboard_recorder.store import (
     validate_key,
 )
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 60
 _ATTEMPTS = 4
+_READ_BYTES = 256 * 1024
 _MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 _DENIED = frozenset({"401", "403", "AccessDenied", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch"})
 _NO_ROOM = frozenset(
@@ -100,7 +106,7 @@ class S3Store:
                     raise
                 msg = f"There is no recording {key} in {self._place}; it may have been deleted after its retention."
                 raise ObjectMissingError(msg) from None
-            return cast("BinaryIO", answer["Body"])
+        return io.BufferedReader(_Body(answer["Body"], lambda: self._explained(f"read {key} from")), _READ_BYTES)
 
     def exists(self, key: str) -> bool:
         """Tell whether there is such an object."""
@@ -172,6 +178,29 @@ class S3Store:
         if code in _CORRUPT:
             return StoreIntegrityError(f"{failed}: the content was damaged on its way; it is sent again.")
         return StoreUnavailableError(f"{failed}: the server answered {code}; it is tried again later.")
+
+
+class _Body(io.RawIOBase):
+    """The content of an object as it arrives; errors on the way are explained too."""
+
+    def __init__(self, body: Any, explained: Callable[[], AbstractContextManager[None]]) -> None:  # noqa: ANN401
+        self._body = body
+        self._explained = explained
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        view = memoryview(buffer).cast("B")
+        with self._explained():
+            chunk: bytes = self._body.read(len(view))
+        view[: len(chunk)] = chunk
+        return len(chunk)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._body.close()
+        super().close()
 
 
 def _code(error: ClientError) -> str:

@@ -20,8 +20,6 @@ from switchboard_recorder.engines import (
 )
 from switchboard_recorder.transcribe import receive, send
 
-# Downloads and heartbeats on the same machine go first.
-_NICENESS = 5
 # The parent kills at the limit; this only matters when there is no parent any more.
 _ORPHAN_GRACE_S = 2.0
 
@@ -30,7 +28,6 @@ def main() -> None:
     """Serve until the parent closes the connection or dies; arguments: the connection's number and the engine."""
     connection: Connection[Any, Any] = Connection(int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes us
-    os.nice(_NICENESS)
     questions: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(connection, questions), daemon=True).start()
     try:

@@ -28,6 +28,7 @@ from switchboard_core.jobs.queueing import admit, wakeup_of
 from switchboard_core.jobs.transport import WakeUp, process_next_wakeup, recording_wakeup
 from switchboard_core.logs import get_logger
 from switchboard_core.metrics import SWEEP_ACTIONS
+from switchboard_core.recordings.models import Recording
 from switchboard_core.runtime import Runtime
 from switchboard_core.settings import ALL_QUEUES
 
@@ -45,6 +46,14 @@ class _Part:
     every_s: float
     run: Callable[[], int]
     due_at: float = field(default=0.0)
+
+
+@dataclass(frozen=True)
+class _Orphan:
+    """A due wake-up that is in no queue; where its lease ran out, the worker that had it is gone."""
+
+    wakeup: WakeUp
+    lease_ran_out: bool
 
 
 class Sweep:
@@ -110,14 +119,12 @@ class Sweep:
         if not refs:
             return 0
         queued = self._runtime.transport.queued_ids(ALL_QUEUES)
-        wakeups: list[WakeUp] = []
+        orphans: list[_Orphan] = []
         for business_id, ids in _by_business(refs).items():
             with self._runtime.database.tenant(business_id) as session:
                 jobs = session.scalars(select(BackgroundJob).where(BackgroundJob.id.in_(ids)))
-                wakeups += [wakeup_of(job) for job in jobs if f"{job.job_type}_{job.id}" not in queued]
-        for wakeup in wakeups:
-            self._runtime.transport.push(wakeup, reclaim=True)
-        return len(wakeups)
+                orphans += [_Orphan(wakeup_of(job), job.lease_until is not None) for job in jobs]
+        return self._enqueue(orphans, queued)
 
     def admit_waiting_jobs(self) -> int:
         """Let waiting jobs into Redis, business by business; returns how many."""
@@ -155,8 +162,19 @@ class Sweep:
         if not refs:
             return 0
         queued = self._runtime.transport.queued_ids(("recordings",))
-        wakeups = [recording_wakeup(ref.id) for ref in refs if f"recording_{ref.id}" not in queued]
-        return sum(self._runtime.transport.push(wakeup, reclaim=True) for wakeup in wakeups)
+        orphans: list[_Orphan] = []
+        for business_id, ids in _by_business(refs).items():
+            with self._runtime.database.tenant(business_id) as session:
+                rows = session.execute(select(Recording.id, Recording.lease_until).where(Recording.id.in_(ids)))
+                orphans += [_Orphan(recording_wakeup(row.id), row.lease_until is not None) for row in rows]
+        return self._enqueue(orphans, queued)
+
+    def _enqueue(self, orphans: list[_Orphan], queued: set[str]) -> int:
+        return sum(
+            self._runtime.transport.push(orphan.wakeup, reclaim=orphan.lease_ran_out)
+            for orphan in orphans
+            if orphan.wakeup.rq_id not in queued
+        )
 
     def rebuild_slots(self) -> int:
         """Make the semaphores what PostgreSQL says."""

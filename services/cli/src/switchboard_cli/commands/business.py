@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Businesses: the tenants of this installation.")
 
-_EXAMPLE = 'Example: [bold]switchboard business create "Acme Dental" --timezone America/New_York --caller-id +14155550100[/bold]'
+_EXAMPLE = (
+    'Example: [bold]switchboard business create "Acme Dental" --timezone America/New_York '
+    "--caller-id +14155550100[/bold]"
+)
 
 
 @app.callback()

@@ -16,6 +16,7 @@ from switchboard_cli.options import AsJson
 from switchboard_cli.output import Json, Output
 
 if TYPE_CHECKING:
+    from switchboard_cli.client import ApiClient
     from switchboard_cli.demo.campaign import Moment
     from switchboard_cli.demo.stack import DemoStack
     from switchboard_cli.demo.summary import Summary
@@ -46,12 +47,10 @@ def run_demo(
     require_file(file)
     try:
         with stops_interrupt(), _folders() as (folder, logs):
-            ok = _Demo(output, file, calls, keep, started_at).run(folder, logs, port)
+            _Demo(output, file, calls, keep, started_at).run(folder, logs, port)
     except KeyboardInterrupt:
         output.note("Stopped; nothing was left behind.")
         raise typer.Exit(128 + signal.SIGINT) from None
-    if not ok:
-        raise CliError("The demo ended, but not as it should: see the figures above.")
 
 
 class _Demo:
@@ -64,8 +63,13 @@ class _Demo:
         self._keep = keep
         self._started_at = started_at
 
-    def run(self, folder: Path, logs: Path, port: int | None) -> bool:
-        """From the first server to the figures; returns whether all went as it should."""
+    def run(self, folder: Path, logs: Path, port: int | None) -> None:
+        """From the first server to the figures.
+
+        Raises:
+            CliError: something went wrong, or the figures are not what Switchboard promises.
+            DevstackError: something could not be started, or ended by itself.
+        """
         from switchboard_cli.client import ApiClient
         from switchboard_cli.demo.campaign import create_business
         from switchboard_cli.demo.stack import running_demo_stack
@@ -76,12 +80,14 @@ class _Demo:
                 summary = self._campaign(stack, api, business_id)
             self._print(summary, key)
             if self._keep:
-                self._stay(stack, key)
-        return summary.ok
+                self._stay(stack, summary, key)
+        if not summary.ok:
+            raise CliError("The demo ended, but not as it should: see the figures above.")
 
-    def _campaign(self, stack: "DemoStack", api: "ApiClient", business_id: int) -> "Summary":  # type: ignore[name-defined]  # noqa: F821
+    def _campaign(self, stack: "DemoStack", api: "ApiClient", business_id: int) -> "Summary":
         from switchboard_cli.demo import campaign, live, speech, summary
 
+        campaign.script_carrier(stack.at.simulator)
         imported = campaign.import_leads(api, self._file)
         run_id = campaign.start_run(api, imported["id"], self._calls)
         self._say(f"Calling {self._calls or imported['created']} leads of {self._file.name}")
@@ -112,9 +118,8 @@ class _Demo:
                 "that it prints."
             )
 
-    def _stay(self, stack: "DemoStack", key: str) -> None:
+    def _stay(self, stack: "DemoStack", summary: "Summary", key: str) -> None:
         """Leave everything running and say what to try, until Ctrl-C or until a process ends by itself."""
-        run_id = 1
         for line in (
             "",
             "It is all still running. OpenAPI page:",
@@ -123,7 +128,7 @@ class _Demo:
             "To try, in another terminal:",
             f"  export SWITCHBOARD_URL={stack.at.api} SWITCHBOARD_API_KEY={key}",
             "  switchboard leads list --limit 10",
-            f"  switchboard run show {run_id}",
+            f"  switchboard run show {summary.run['id']}",
             '  switchboard recordings search "call me back"',
             '  switchboard run start "Second round" --message "Hello {name}" --all --watch',
             "Ctrl-C stops everything.",

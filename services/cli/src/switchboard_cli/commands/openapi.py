@@ -54,7 +54,7 @@ def openapi_document() -> dict[str, Any]:
     from switchboard_core.settings import Settings
 
     # Nothing connects before it is used, so any address will do.
-    settings = Settings(_env_file=None, database_url="postgresql+psycopg://nobody@localhost/none")  # type: ignore[call-arg,arg-type]
+    settings = Settings(_env_file=None, database_url="postgresql+psycopg://nobody@localhost/none")
     runtime = make_runtime(settings, name="switchboard-openapi")
     try:
         document: dict[str, Any] = api.create_app(runtime).openapi()

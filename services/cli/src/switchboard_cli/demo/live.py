@@ -79,6 +79,8 @@ def _update(progress: Progress, bar: TaskID, moment: Moment) -> None:
 
 def _screen(progress: Progress, sight: Sight, moment: Moment) -> RenderableType:
     lines: list[RenderableType] = [progress, sight.detail]
-    lines += [Text(f"  “{words}”", style="italic dim", overflow="ellipsis", no_wrap=True)
-              for words in latest_transcripts(moment.recordings)]
+    lines += [
+        Text(f"  “{words}”", style="italic dim", overflow="ellipsis", no_wrap=True)
+        for words in latest_transcripts(moment.recordings)
+    ]
     return Group(*lines)

@@ -138,7 +138,9 @@ def _tell_import(output: Output, imported: Json) -> None:
         )
     )
     for error in imported["errors"][:_REASONS_SHOWN]:
-        output.line(Text(f"  line {error['line']}: {clean(error['column'] or 'row')}: {clean(error['message'])}", "dim"))
+        output.line(
+            Text(f"  line {error['line']}: {clean(error['column'] or 'row')}: {clean(error['message'])}", "dim")
+        )
     if len(imported["errors"]) > _REASONS_SHOWN:
         output.line(Text(f"  and {len(imported['errors']) - _REASONS_SHOWN} more", "dim"))
     output.line()

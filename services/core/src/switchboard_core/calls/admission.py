@@ -27,6 +27,9 @@ _PASSED_OVER = 100
 """Jobs that one transaction may skip or defer before it commits and the pump looks again."""
 _DEFER_CHUNK = 2000
 _NUMBER_BUSY_S = 15
+_NO_CALLER_ID_S = 30
+
+NO_CALLER_ID = "there is no number to call from"
 
 
 @dataclass(frozen=True)
@@ -87,14 +90,20 @@ def _decide(
         return Idle("the breaker is open", breaker.open_until)
     if breaker.failures >= BREAKER_THRESHOLD and live > 0:
         return Idle("a probe is on its way to the carrier", now + timedelta(seconds=1))
+    # Locked before any of their jobs, as everywhere else, and so that no call is admitted behind a cancel's commit.
     runs = session.scalars(
         select(OutboundCallRun)
         .where(OutboundCallRun.status == RunStatus.RUNNING)
         .order_by(OutboundCallRun.last_admitted_at.asc().nulls_first(), OutboundCallRun.id)
+        .with_for_update(key_share=True)
     ).all()
     if not runs:
         return Idle("no run is running")
-    if wait := _rate_wait(session, runtime, business, now):
+    runs = [run for run in runs if run.caller_ids or business.caller_ids]
+    if not runs:
+        return Idle(NO_CALLER_ID, now + timedelta(seconds=_NO_CALLER_ID_S))
+    wait = _rate_wait(session, runtime, business, now)
+    if wait is not None:
         return Idle("the rate is used up", now + wait)
     for run in runs:
         found = _from_run(session, runtime, business, run, now)

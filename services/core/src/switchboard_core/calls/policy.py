@@ -79,6 +79,9 @@ def setback_delay_s(setbacks: int, jitter: float) -> float:
 def next_opening(now: datetime, zone: str, opens: time, closes: time, days: int) -> datetime | None:
     """When a lead in ``zone`` may be called: None for now, else the start of the next calling hours.
 
+    The lead's wall clock decides, also on the days when it is changed: an hour that comes twice is judged twice, and
+    what would close in an hour that is left out has closed when the clock has jumped over it.
+
     Args:
         now: with a time zone.
         zone: IANA name.
@@ -87,21 +90,24 @@ def next_opening(now: datetime, zone: str, opens: time, closes: time, days: int)
         days: bit mask of the days on which calling hours *start*, Monday is bit 0; 0 means never and is refused
             where runs are made.
     """
-    local = now.astimezone(ZoneInfo(zone))
-    for offset in range(-1, 8):
-        day = local.date() + timedelta(days=offset)
+    place = ZoneInfo(zone)
+    wall = now.astimezone(place).replace(tzinfo=None)
+    for offset in range(-1, 9):
+        day = wall.date() + timedelta(days=offset)
         if not days >> day.weekday() & 1:
             continue
-        start = datetime.combine(day, opens, tzinfo=local.tzinfo)
-        end_day = day if opens < closes else day + timedelta(days=1)
-        end = datetime.combine(end_day, closes, tzinfo=local.tzinfo)
-        # Compared in UTC: two local times of one zone compare by the wall and ignore a change to summer time.
-        start_utc, end_utc, now_utc = (moment.astimezone(UTC) for moment in (start, end, now))
-        if start_utc <= now_utc < end_utc:
+        start = datetime.combine(day, opens)
+        if start <= wall < datetime.combine(day if opens < closes else day + timedelta(days=1), closes):
             return None
-        if start_utc > now_utc:
-            return start_utc
+        if later := [moment for moment in _moments_of(start, place) if moment > now]:
+            return min(later)
     return now.astimezone(UTC) + timedelta(days=1)
+
+
+def _moments_of(wall: datetime, place: ZoneInfo) -> list[datetime]:
+    """When the clocks of a place show ``wall``: twice when they go back; in an hour left out, once, behind it."""
+    moments = [wall.replace(tzinfo=place, fold=fold).astimezone(UTC) for fold in (0, 1)]
+    return [moment for moment in moments if moment.astimezone(place).replace(tzinfo=None) >= wall]
 
 
 @dataclass(frozen=True)

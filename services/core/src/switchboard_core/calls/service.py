@@ -5,6 +5,7 @@ from datetime import datetime
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from switchboard_core.calls.admission import NO_CALLER_ID
 from switchboard_core.calls.models import CallAttempt, OutboundCallJob, OutboundCallRun
 from switchboard_core.calls.policy import Breaker
 from switchboard_core.calls.progress import counts, wake_pump
@@ -132,7 +133,7 @@ def view(session: Session, run: OutboundCallRun) -> RunView:
 def _waiting(
     session: Session, run: OutboundCallRun, by_status: dict[CallStatus, int]
 ) -> tuple[str | None, datetime | None]:
-    """Why nothing is dialled, for people: the breaker, or the time of the next call."""
+    """Why nothing is dialled, for people: the breaker, no number to call from, or the time of the next call."""
     if run.status is not RunStatus.RUNNING or any(status.active for status, number in by_status.items() if number):
         return None, None
     business = session.get_one(Business, run.business_id)
@@ -145,6 +146,8 @@ def _waiting(
         .order_by(OutboundCallJob.next_attempt_at)
         .limit(1)
     ).first()
+    if first is not None and not (run.caller_ids or business.caller_ids):
+        return NO_CALLER_ID, None
     if first is None or first.next_attempt_at <= now:
         return None, None
     return first.reason or "the next attempt is not due yet", first.next_attempt_at

@@ -173,9 +173,10 @@ def _put_back(session: Session, runtime: Runtime, move: _Move) -> None:
 
 
 def _conclude(session: Session, runtime: Runtime, move: _Move) -> None:
-    """The call was placed, or may have been: the job ends or is tried again by the run's rules."""
+    """The call was placed, or may have been, or was cancelled: the job ends or is tried again by the run's rules."""
     job, run = move.job, move.run
-    job.attempts += 1
+    if move.attempt.sent_at is not None:
+        job.attempts += 1
     job.setbacks = 0
     decision = after_attempt(
         move.after,

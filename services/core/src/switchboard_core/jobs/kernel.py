@@ -25,7 +25,7 @@ from switchboard_core.jobs.lease import Lease, LeaseKeeper
 from switchboard_core.jobs.manager import BackgroundTaskManager
 from switchboard_core.jobs.models import BackgroundJob
 from switchboard_core.jobs.queueing import OPEN, admit
-from switchboard_core.jobs.slices import Slice, SliceContext, SliceFunction, sentence_of
+from switchboard_core.jobs.slices import Slice, SliceContext, SliceFunction, call_off_when_late, sentence_of
 from switchboard_core.jobs.states import JobStatus
 from switchboard_core.jobs.transport import Transport
 from switchboard_core.logs import get_logger
@@ -189,7 +189,7 @@ class Kernel:
             except _CommitFailedError as failure:
                 at = claim.job.done + claim.job.failed
                 sentence = f"Commit failed at {at}: {sentence_of(failure.cause)}"
-                log.exception(sentence, task_id=claim.job.id, items=failure.touched)
+                log.error(sentence, task_id=claim.job.id, items=failure.touched)  # noqa: TRY400 - the sentence says it all
                 if condemned is not None:
                     return self._end(claim, JobStatus.FAILED, sentence)
                 if failure.touched <= 1 or limit == 1:
@@ -220,7 +220,7 @@ class Kernel:
                     limit=limit,
                     condemned=condemned,
                 )
-                with bind_context(JobContext(session, self._settings, job.business_id)):
+                with bind_context(JobContext(session, self._settings, job.business_id)), call_off_when_late(session):
                     outcome = self._tasks[job.job_type](ctx, job.payload, job.cursor)
                 touched = ctx.done + len(ctx.errors)
                 result = self._record(session, claim, ctx, outcome)

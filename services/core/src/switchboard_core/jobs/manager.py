@@ -6,6 +6,7 @@ import itertools
 import threading
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import TypeGuard
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -46,6 +47,7 @@ class BackgroundTaskManager:
         self._transport = transport
         self._admit_limit = admit_limit
         self._subscribers: dict[int, dict[int, tuple[Subscriber, asyncio.AbstractEventLoop | None]]] = {}
+        self._calls: set[asyncio.Task[None]] = set()
         self._tokens = itertools.count(1)
         self._lock = threading.Lock()
 
@@ -61,7 +63,7 @@ class BackgroundTaskManager:
             ``unsubscribe``; calling it twice does no harm.
         """
         loop: asyncio.AbstractEventLoop | None = None
-        if inspect.iscoroutinefunction(subscriber):
+        if _is_async(subscriber):
             try:
                 loop = asyncio.get_running_loop()
             except RuntimeError:
@@ -92,7 +94,7 @@ class BackgroundTaskManager:
             subscribers = list(self._subscribers.get(change.id, {}).values())
         for subscriber, loop in subscribers:
             try:
-                if inspect.iscoroutinefunction(subscriber):
+                if _is_async(subscriber):
                     self._schedule(subscriber, loop, change)
                 else:
                     subscriber(change)
@@ -100,9 +102,10 @@ class BackgroundTaskManager:
                 # A subscriber's failure is its own.
                 log.exception("task subscriber failed", task_id=change.id, error=type(error).__name__)
 
-    @staticmethod
-    def _schedule(subscriber: AsyncSubscriber, loop: asyncio.AbstractEventLoop | None, change: TaskSnapshot) -> None:
-        if loop is None or loop.is_closed():
+    def _schedule(
+        self, subscriber: AsyncSubscriber, loop: asyncio.AbstractEventLoop | None, change: TaskSnapshot
+    ) -> None:
+        if loop is None or not loop.is_running():
             log.warning("async task subscriber could not be called: its event loop is gone", task_id=change.id)
             return
 
@@ -112,7 +115,13 @@ class BackgroundTaskManager:
             except Exception as error:
                 log.exception("task subscriber failed", task_id=change.id, error=type(error).__name__)
 
-        loop.call_soon_threadsafe(lambda: loop.create_task(call()))
+        def start() -> None:
+            task = loop.create_task(call())
+            # The loop itself keeps no hold of a task that waits for something.
+            self._calls.add(task)
+            task.add_done_callback(self._calls.discard)
+
+        loop.call_soon_threadsafe(start)
 
     def publish(self, change: TaskSnapshot) -> None:
         """Tell every process about a committed change."""
@@ -217,6 +226,11 @@ class BackgroundTaskManager:
             msg = f"There is no task {task_id}."
             raise TaskNotFoundError(msg)
         return job
+
+
+def _is_async(subscriber: Subscriber) -> TypeGuard[AsyncSubscriber]:
+    """Also for an object whose ``__call__`` is async."""
+    return inspect.iscoroutinefunction(subscriber) or inspect.iscoroutinefunction(type(subscriber).__call__)
 
 
 def _wire(change: TaskSnapshot) -> str:

@@ -1,8 +1,8 @@
 """An RQ worker that runs slices: real queues, registries and worker hashes, no fork, heartbeats during a job.
 
-Ordinary RQ jobs run as in RQ's ``SimpleWorker``. For the kernel's own functions one MULTI before the slice and one
-after replace SimpleWorker's bookkeeping, and the end of a slice either finishes the hash or puts it back at the tail
-of its queue in one step, with no *finished* in between.
+Ordinary RQ jobs run as in RQ's ``SimpleWorker``, with heartbeats too. For the kernel's own functions one MULTI before
+the slice and one after replace SimpleWorker's bookkeeping, and the end of a slice either finishes the hash or puts it
+back at the tail of its queue in one step, with no *finished* in between.
 """
 
 import os
@@ -11,19 +11,24 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import cast
 
 from redis import Redis
+from redis.client import Pipeline, PubSubWorkerThread
 from redis.exceptions import RedisError
-from rq import Queue, SimpleWorker
+from rq import Queue, SimpleWorker, worker_registration
+from rq.exceptions import DeserializationError, StopRequested
 from rq.executions import Execution
 from rq.job import Job
+from rq.results import Result
 from rq.serializers import JSONSerializer
+from rq.suspension import is_suspended
 from rq.timeouts import JobTimeoutException
-from rq.utils import now, utcformat
+from rq.utils import now
 from rq.worker import WorkerStatus
 
 from switchboard_core.jobs.kernel import Outcome
-from switchboard_core.jobs.transport import BACKGROUND_JOB, PROCESS_NEXT, RECORDING, Transport
+from switchboard_core.jobs.transport import BACKGROUND_JOB, FAILURE_TTL_S, PROCESS_NEXT, RECORDING, Transport
 from switchboard_core.logs import get_logger
 
 log = get_logger(__name__)
@@ -37,6 +42,9 @@ LEAVE_WITHIN_S = 9.0
 class KernelWorker(SimpleWorker):
     """One process, one job at a time."""
 
+    max_connection_wait_time = 5.0
+    """Longest pause between attempts to reach a Redis that is away, in seconds; RQ's own is a minute."""
+
     def __init__(self, queues: Sequence[str], redis: Redis, *, name: str, stopping: threading.Event) -> None:
         super().__init__(
             list(queues),
@@ -48,6 +56,7 @@ class KernelWorker(SimpleWorker):
         )
         self._stopping = stopping
         self._transport = Transport(redis)
+        self._waiting = False
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """SIGTERM: finish the current slice and leave; after nine seconds leave at once.
@@ -60,10 +69,66 @@ class KernelWorker(SimpleWorker):
         watchdog.start()
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
 
+    def _shutdown(self) -> None:
+        # Only the wait for work is broken off. Whatever else goes on comes to its end, and the loop sees the request.
+        self._stop_requested = True
+        if self._waiting:
+            raise StopRequested
+
+    def _install_signal_handlers(self) -> None:
+        super()._install_signal_handlers()  # type: ignore[no-untyped-call]
+        if self._stopping.is_set():
+            # The signal came before there was anybody to tell this worker.
+            self._stop_requested = True
+
+    def dequeue_job_and_maintain_ttl(
+        self, timeout: int | None, max_idle_time: int | None = None
+    ) -> tuple[Job, Queue] | None:
+        """Wait for a job. One that arrives while workers are suspended goes back to the head of its queue."""
+        while True:
+            self._waiting = True
+            try:
+                if self._stop_requested:
+                    raise StopRequested
+                taken = super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+            finally:
+                self._waiting = False
+            if taken is None or not is_suspended(self.connection, self):
+                return taken
+            job, queue = taken
+            with self.connection.pipeline() as pipeline:
+                pipeline.lrem(queue.intermediate_queue_key, 1, job.id)
+                pipeline.lpush(queue.key, job.id)
+                pipeline.execute()
+            self.check_for_suspension(burst=timeout is None)
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        """Say that this worker lives, and who it is: a Redis that was emptied knows of nobody."""
+        if pipeline is not None:
+            super().heartbeat(timeout, pipeline)
+            return
+        with self.connection.pipeline() as trip:
+            super().heartbeat(timeout, trip)
+            trip.hset(self.key, mapping={**self.serialize(), "state": self.get_state()})
+            worker_registration.register(self, trip)
+            trip.execute()
+
+    def teardown(self) -> None:
+        """Sign off; a Redis that is away keeps no thread of this worker alive."""
+        try:
+            super().teardown()  # type: ignore[no-untyped-call]
+        finally:
+            listener = cast("PubSubWorkerThread | None", self.pubsub_thread)
+            if listener is not None:
+                listener.stop()
+
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Run a job in this process, with heartbeats from a second thread."""
-        if job.func_name not in KERNEL_FUNCTIONS:
-            super().execute_job(job, queue)
+        if not _is_kernel_s(job):
+            execution = self.prepare_execution(job)
+            with self._beating(job, execution):
+                self.perform_job(job, queue, execution)
+            self.set_state(WorkerStatus.IDLE)
             return
         execution = self._begin(job)
         failure: BaseException | None = None
@@ -78,7 +143,7 @@ class KernelWorker(SimpleWorker):
             # The row knows what to do about it; RQ's registry shows it until the sweep queues the job again.
             log.exception("slice could not be run", rq_id=job.id)
             failure = error
-        self._end(job, queue, execution, outcome, failure)
+        self._end(job, execution, outcome, failure)
 
     def _begin(self, job: Job) -> Execution:
         job.started_at = now()
@@ -96,32 +161,27 @@ class KernelWorker(SimpleWorker):
             pipeline.execute()
         return execution
 
-    def _end(
-        self, job: Job, queue: Queue, execution: Execution, outcome: object, failure: BaseException | None
-    ) -> None:
+    def _end(self, job: Job, execution: Execution, outcome: object, failure: BaseException | None) -> None:
         started_at, ended_at = job.started_at or now(), now()
-        job.ended_at = ended_at
-        if failure is not None:
-            self.handle_job_failure(
-                job,
-                queue,
-                queue.started_job_registry,
-                exc_string=f"{type(failure).__name__}: the worker's log has the details",
-                execution=execution,
-            )
-            self.set_state(WorkerStatus.IDLE)
-            return
         with self.connection.pipeline() as pipeline:
-            self.increment_successful_job_count(pipeline=pipeline)
             self.increment_total_working_time(ended_at - started_at, pipeline)
             self.cleanup_execution(job, pipeline=pipeline, execution=execution)
-            self._transport.end(
-                job,
-                again=outcome is Outcome.AGAIN,
-                ended_at=utcformat(ended_at),
-                now_s=ended_at.timestamp(),
-                pipeline=pipeline,
-            )
+            if failure is None:
+                self.increment_successful_job_count(pipeline=pipeline)
+                self._transport.end(job, "again" if outcome is Outcome.AGAIN else "finished", ended_at, pipeline)
+            else:
+                self.increment_failed_job_count(pipeline=pipeline)
+                Result.create_failure(
+                    job,
+                    FAILURE_TTL_S,
+                    f"{type(failure).__name__}: the worker's log has the details",
+                    worker_name=self.name,
+                    pipeline=pipeline,
+                    execution_id=execution.id,
+                    execution_started_at=execution.created_at,
+                    execution_ended_at=ended_at,
+                )
+                self._transport.end(job, "failed", ended_at, pipeline)
             self.set_state(WorkerStatus.IDLE, pipeline=pipeline)
             pipeline.execute()
 
@@ -148,6 +208,14 @@ class KernelWorker(SimpleWorker):
         finally:
             done.set()
             thread.join(timeout=1.0)
+
+
+def _is_kernel_s(job: Job) -> bool:
+    try:
+        return job.func_name in KERNEL_FUNCTIONS
+    except DeserializationError:
+        # Written by some other serializer: RQ's own way of running it says so in the failed registry.
+        return False
 
 
 def _leave_now() -> None:

@@ -17,7 +17,6 @@ from redis.client import Pipeline
 from redis.exceptions import RedisError
 from rq import Queue
 from rq.job import Job, JobStatus
-from rq.results import Result
 from rq.serializers import JSONSerializer
 from rq.utils import utcformat
 
@@ -188,7 +187,7 @@ class Transport:
                 _queue_key(queue),
                 f"rq:finished:{queue}",
                 f"rq:failed:{queue}",
-                Result.get_key(job.id),
+                f"rq:results:{job.id}",
             ],
             args=[job.id, ending, utcformat(ended_at), ttl_s, ended_at.timestamp() + ttl_s],
             client=pipeline,

@@ -95,13 +95,22 @@ def split_at_pauses(samples: Samples) -> Iterator[Utterance]:
     if _ms(samples) < _SHORTEST_UTTERANCE_MS:
         return
     if _ms(samples) <= _LONGEST_UTTERANCE_MS:
-        yield Utterance(0, samples)
+        if _anybody_speaks(samples):
+            yield Utterance(0, samples)
         return
     for start_ms, end_ms in _speech(samples):
         for cut_ms in range(start_ms, end_ms, _LONGEST_UTTERANCE_MS):
             pcm = samples[cut_ms * _SAMPLES_PER_MS : min(cut_ms + _LONGEST_UTTERANCE_MS, end_ms) * _SAMPLES_PER_MS]
             if _ms(pcm) >= _SHORTEST_UTTERANCE_MS:
                 yield Utterance(cut_ms, pcm)
+
+
+def _anybody_speaks(samples: Samples) -> bool:
+    """Tell whether there is any speech: the decoder makes a word even of silence."""
+    detector = pocketsphinx.Vad(sample_rate=SPEECH_RATE)
+    frame = detector.frame_bytes // samples.itemsize
+    whole_frames = range(0, len(samples) - frame + 1, frame)
+    return any(detector.is_speech(samples[begin : begin + frame].tobytes()) for begin in whole_frames)
 
 
 def _speech(samples: Samples) -> Iterator[tuple[int, int]]:
