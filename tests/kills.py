@@ -4,8 +4,11 @@ Points are counted in attempts that were admitted, so they follow what really ha
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+import psycopg
 
 from stack import Stack
 
@@ -53,8 +56,8 @@ def plan_outages(seed: int, victims: Sequence[str], *, times: int, within: range
     return outages
 
 
-def run_outages(stack: Stack, outages: Sequence[Outage], admitted: Callable[[], int]) -> None:
-    """Kill and restart as planned, and wait in the end until everything is ready again.
+def run_outages(stack: Stack, outages: Sequence[Outage], admitted: Callable[[], int]) -> Iterator[Outage]:
+    """Kill and restart as planned; yields each outage once its victims have been started again.
 
     Args:
         stack: a running campaign's.
@@ -62,11 +65,28 @@ def run_outages(stack: Stack, outages: Sequence[Outage], admitted: Callable[[], 
         admitted: counts the attempts so far.
     """
     for outage in outages:
-        stack.await_true(lambda at=outage.at: admitted() >= at, f"attempt {outage.at}", 60)  # type: ignore[misc]
+        _await_attempt(stack, outage.at, admitted)
         for name in outage.victims:
             stack.processes[name].kill()
-        stack.await_true(lambda at=outage.back_at: admitted() >= at, f"attempt {outage.back_at}", 60)  # type: ignore[misc]
+        _await_attempt(stack, outage.back_at, admitted)
         for name in outage.victims:
             stack.processes[name].start()
-    for name, process in stack.processes.items():
-        process.wait_ready(stack.ready_urls[name], timeout=60)
+        yield outage
+
+
+def _await_attempt(stack: Stack, number: int, admitted: Callable[[], int]) -> None:
+    stack.await_true(lambda: admitted() >= number, f"attempt {number}", 60)
+
+
+@contextmanager
+def counting_attempts(stack: Stack) -> Iterator[Callable[[], int]]:
+    """Counts admitted attempts over one connection: it is asked often, and logging in is dear."""
+    url = stack.urls.owner.replace("postgresql+psycopg://", "postgresql://", 1)
+    with psycopg.connect(url, autocommit=True) as connection:
+
+        def admitted() -> int:
+            row = connection.execute("SELECT count(*) FROM call_attempts").fetchone()
+            assert row is not None
+            return int(row[0])
+
+        yield admitted

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 import redis
 from psycopg.rows import dict_row
+from rq.utils import as_text
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
@@ -119,7 +120,7 @@ class Bench:
 
     def queued(self, queue: str = QUEUE) -> list[str]:
         """The RQ ids that wait in a queue, first to last."""
-        return [item.decode() for item in self.runtime.redis.lrange(f"rq:queue:{queue}", 0, -1)]
+        return [as_text(item) for item in self.runtime.redis.lrange(f"rq:queue:{queue}", 0, -1)]
 
     def forget_queues(self) -> None:
         """Empty Redis."""

@@ -267,15 +267,15 @@ def test_a_slice_that_runs_out_of_time_goes_back_and_leaves_the_pool_in_order(jo
 
     kernel, job_id = jobs.kernel(task), jobs.enqueue(payload={"items": 2})
     started = time.monotonic()
-    with UnixSignalDeathPenalty(1, JobTimeoutException):
+    with UnixSignalDeathPenalty(1, JobTimeoutException):  # type: ignore[no-untyped-call]
         assert kernel.run_slice(job_id) is Outcome.FINISHED
-    assert time.monotonic() - started < 10  # the statement was called off, not waited for
     row = jobs.job(job_id)
     assert (row["status"], row["crash_count"], row["failed"], row["lease_until"]) == ("running", 1, 0, None)
     assert jobs.runtime.database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
     jobs.set(job_id, "run_after = now()")
     jobs.run(kernel, job_id)
     assert (jobs.job(job_id)["status"], jobs.effects(job_id)) == ("completed", [0, 1])
+    assert time.monotonic() - started < 15  # the statement was called off: nobody waited for it or its locks
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 import carrier_truth as truth
-from kills import plan_outages, run_outages
+from invariants import assert_invariants
+from kills import counting_attempts, plan_outages, run_outages
 from log_reading import leaks, not_json, secrets_of
 from stack import Stack, running_stack
 from switchboard_cli.devstack import DatabaseUrls
@@ -31,10 +33,10 @@ SETTINGS = {
 FAULTS = {
     "seed": SEED,
     "callback_lose": 0.08,
-    "callback_duplicate": 0.2,
-    "callback_delay": 0.15,
+    "callback_duplicate": 0.1,
+    "callback_delay": 0.1,
     "callback_delay_seconds": 0.5,
-    "callback_reorder": 0.15,
+    "callback_reorder": 0.1,
     "callback_hold_seconds": 0.3,
     "create_lose_answer": 0.05,
     "create_5xx_after": 0.02,
@@ -46,14 +48,13 @@ RUN = {
     "name": "Under fire",
     "message": "Hello {name}",
     "leads": {"all": True},
-    "machine_detection": "detect",
-    "retry_after_s": {"busy": 0.2, "no_answer": 0.2, "machine": 0.2},
+    "retry_after_s": {"busy": 0.2, "no_answer": 0.2},
 }
 
 
 @pytest.fixture
 def stack(stack_folder: Path, database_urls: DatabaseUrls, redis_url: str) -> Iterator[Stack]:
-    simulator = {"SIMULATOR_SEED": str(SEED), "SIMULATOR_DETECTION_SECONDS": "0.05"}
+    simulator = {"SIMULATOR_SEED": str(SEED)}
     with running_stack(
         stack_folder / "kills", database_urls, redis_url, workers=2, settings=SETTINGS, simulator=simulator
     ) as stack:
@@ -63,30 +64,35 @@ def stack(stack_folder: Path, database_urls: DatabaseUrls, redis_url: str) -> It
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_campaign_survives_every_kill_without_a_lost_or_doubled_call(stack: Stack) -> None:
-    outages = plan_outages(SEED, VICTIMS, times=3, within=range(3, LEADS - 10))
+    outages = plan_outages(SEED, VICTIMS, times=2, within=range(3, LEADS - 10))
     print(f"{SEED_VARIABLE}={SEED}", *outages, sep="\n  ")
     stack.sim("POST", "faults", FAULTS)
     business_id, key = stack.business(call_cap=CAP, calls_per_second=200)
     stack.add_leads(business_id, NUMBERS)
-    with stack.client(key) as client:
+    with stack.client(key) as client, counting_attempts(stack) as admitted:
         run = client.post("/api/outbound_calls/runs", json=RUN).raise_for_status().json()
-        run_outages(stack, outages, lambda: stack.value("SELECT count(*) FROM call_attempts"))
+        for _ in run_outages(stack, outages, admitted):
+            assert_invariants(stack.urls.owner, simulator_url=stack.simulator_url)
         _await_end(stack, run["id"])
         view = client.get(f"/api/outbound_calls/runs/{run['id']}").raise_for_status().json()
         task = client.get(f"/api/tasks/{run['job_id']}").raise_for_status().json()
 
-    truth.check_dialled_once_per_attempt(stack, run["id"])
-    truth.check_carriers_word(stack, run["id"])
-    truth.check_cap(stack, business_id, CAP)
-    truth.check_jobs_terminal(stack, run["id"], LEADS)
+    with redis.Redis.from_url(stack.redis_url) as slots:
+        # Killed between its commit and Redis, a process leaves a member there; the next rebuild takes it out.
+        assert_invariants(stack.urls.owner, slots, stack.simulator_url, at_rest=True, within_s=20)
+    assert stack.sim("GET", "report")["concurrent_max"]["business"] == {str(business_id): CAP}
+    truth.check_every_call_is_known_and_ended_as_the_carrier_says(stack, run["id"])
     truth.check_counters(stack, run["id"], view, task)
-    truth.check_slots_free(stack, business_id)
-    truth.check_recordings_once(stack)
+    assert view["counts"]["total"] == LEADS
+    truth.check_every_recording_is_kept_once(stack)
     assert leaks(stack, secrets_of(stack, key), NUMBERS) == []
     assert [line for name in VICTIMS for line in not_json(stack.log(name))] == []
 
 
 def _await_end(stack: Stack, run_id: int) -> None:
+    """Until the run, its calls and its recordings have ended, and everything that was killed serves again."""
+    for name, process in stack.processes.items():
+        process.wait_ready(stack.ready_urls[name], timeout=60)
     ended = "SELECT status IN ('completed', 'failed', 'cancelled') FROM outbound_call_runs WHERE id = %s"
     stack.await_true(lambda: stack.value(ended, run_id), "the run's end", 60)
     assert stack.sim("GET", "idle?timeout=30")["idle"]

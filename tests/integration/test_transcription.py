@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from switchboard_recorder.audio import AudioError
-from switchboard_recorder.engines import EngineUnavailableError, Transcript, engine_from_settings
+from switchboard_recorder.engines import Transcript
 from switchboard_recorder.engines.pocketsphinx import PocketsphinxEngine
 from switchboard_recorder.transcribe import TranscriptionProcess
 from switchboard_simulator.speech_library import SPEECH_DIR, Clip, clips
@@ -15,7 +15,7 @@ from switchboard_simulator.speech_library import SPEECH_DIR, Clip, clips
 # The decoder needs about half a second of a core for a second of speech; a busy machine needs patience.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
-# Measured: see the printed figure. The margin is a word or two, for another build of the decoder.
+# Measured: 0.092, 12 of 131 words. The margin is three words, for another build of the decoder.
 WORST_ACCEPTED = 0.12
 
 
@@ -117,8 +117,3 @@ def test_the_default_engine_works_in_its_own_process() -> None:
     with TranscriptionProcess("pocketsphinx") as process:
         assert process.start() == "pocketsphinx/en-us"
         assert process.transcribe(SPEECH_DIR / clip.file, 300).text == clip.text
-
-
-def test_whisper_without_its_extra_says_what_to_install() -> None:
-    with pytest.raises(EngineUnavailableError, match=r"install switchboard-recorder\[whisper\]"):
-        engine_from_settings("whisper")

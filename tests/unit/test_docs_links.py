@@ -11,6 +11,8 @@ from docs_pages import DOCS, PAGES, ROOT, prose
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 HEADING = re.compile(r"^#{1,6} (?P<words>.+)$", re.MULTILINE)
 LINKS = [(page, match["target"]) for page in PAGES for match in LINK.finditer(prose(page))]
+# Written by `make bench`, so it is not always there to be linked to.
+GENERATED = DOCS / "benchmarks.md"
 INNER = [(page, target) for page, target in LINKS if "://" not in target]
 
 
@@ -39,7 +41,7 @@ def test_a_relative_link_leads_somewhere(page: Path, target: str) -> None:
         assert anchor in _anchors(file), f"{_name(page)} links to {target}, but there is no such heading"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=_name)
+@pytest.mark.parametrize("page", [page for page in PAGES if page != GENERATED], ids=_name)
 def test_every_page_is_reached_from_the_readme(page: Path) -> None:
     reached, found = {ROOT / "README.md"}, [ROOT / "README.md"]
     while found:

@@ -178,14 +178,12 @@ class ApiClient:
 
     def _problem(self, response: httpx.Response) -> str:
         """The sentence of a problem (RFC 9457), or what can be said without one."""
-        try:
-            body = response.json()
-            detail = clean(body["detail"])
-        except (ValueError, KeyError, TypeError):
+        if not response.headers.get("content-type", "").startswith("application/problem+json"):
             return (
                 f"{self.url} answered {response.status_code} {response.reason_phrase}, not as Switchboard's api does: "
                 "check --url or SWITCHBOARD_URL."
             )
+        detail = clean(response.json()["detail"])
         if response.status_code == httpx.codes.UNAUTHORIZED:
             return f"{detail} Pass it with --api-key or SWITCHBOARD_API_KEY."
         return detail

@@ -8,7 +8,6 @@ import typer
 from typer.core import TyperGroup
 
 from switchboard_cli.commands import business, demo, leads, migrate, openapi, recordings, runs, serve, tasks
-from switchboard_cli.devstack.errors import DevstackError
 from switchboard_cli.errors import CliError
 from switchboard_cli.output import Output
 
@@ -25,9 +24,6 @@ class _Sentences(TyperGroup):
         except CliError as error:
             Output().warn(str(error))
             raise typer.Exit(error.status) from None
-        except DevstackError as error:
-            Output().warn(str(error))
-            raise typer.Exit(1) from None
         except KeyboardInterrupt:
             raise typer.Exit(_INTERRUPTED) from None
 

@@ -11,8 +11,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Engine, Enum, MetaData, create_engine, text
+import psycopg
+from psycopg.pq import TransactionStatus
+from sqlalchemy import BigInteger, DateTime, Engine, Enum, MetaData, create_engine, event, text
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
 from switchboard_core.logs import get_logger
@@ -21,6 +24,9 @@ from switchboard_core.settings import Settings
 log = get_logger(__name__)
 
 AfterCommit = Callable[[], None]
+
+CANCEL_TIMEOUT_S = 3.0
+"""How long to wait for PostgreSQL to hear that a statement is called off."""
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -61,7 +67,7 @@ def connection_options(settings: Settings) -> str:
 
 def make_engine(settings: Settings, *, application_name: str) -> Engine:
     """Create the process's engine; connections are made when first used."""
-    return create_engine(
+    engine = create_engine(
         settings.database_url.get_secret_value(),
         pool_size=settings.database_pool_size,
         max_overflow=settings.database_pool_overflow,
@@ -74,6 +80,21 @@ def make_engine(settings: Settings, *, application_name: str) -> Engine:
             "connect_timeout": 5,
         },
     )
+    event.listen(engine, "handle_error", _call_off_what_runs)
+    return engine
+
+
+def _call_off_what_runs(context: ExceptionContext) -> None:
+    """Cancel a statement whose caller was interrupted, by the timeout of a job say.
+
+    The connection is given up then, but on the server the statement would run on and keep its locks from the one who
+    tries again.
+    """
+    if context.connection is None or context.connection.invalidated:
+        return
+    raw = context.connection.connection.driver_connection
+    if isinstance(raw, psycopg.Connection) and raw.info.transaction_status is TransactionStatus.ACTIVE:
+        raw.cancel_safe(timeout=CANCEL_TIMEOUT_S)
 
 
 class Database:

@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 from collections.abc import Sequence
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import FrameType
 
@@ -200,9 +201,15 @@ def work(runtime: Runtime, queues: Sequence[str], name: str, stop: threading.Eve
             log.error("the work loop ended by itself and is started again")
 
 
+@lru_cache(maxsize=1)
+def leaving() -> threading.Event:
+    """Set once this process was asked to leave; whoever waits for long waits on it."""
+    return threading.Event()
+
+
 def stop_on_signals() -> threading.Event:
-    """An event that SIGTERM and SIGINT set; the RQ worker's own handlers set it too."""
-    stop = threading.Event()
+    """Let SIGTERM and SIGINT set ``leaving()``; the RQ worker's own handlers set it too."""
+    stop = leaving()
 
     def leave(_signum: int, _frame: FrameType | None) -> None:
         stop.set()

@@ -31,6 +31,12 @@ class BrokenOffError(DownloadError):
         self.retry_after_s = retry_after_s
 
 
+class RecorderLeavingError(DownloadError):
+    """The recorder was asked to leave in the middle of a download; another one does it again."""
+
+    retryable = True
+
+
 class DiskFullError(DownloadError):
     """There is no room for the temporary file."""
 

@@ -14,6 +14,7 @@ from switchboard_core import crossing
 from switchboard_core.jobs.kernel import Outcome
 from switchboard_core.jobs.lease import Lease, LeaseKeeper
 from switchboard_core.logs import get_logger
+from switchboard_core.process import leaving
 from switchboard_core.recordings.models import Recording
 from switchboard_core.recordings.service import RecordingClaim, claim, downloads_active, record
 from switchboard_core.recordings.states import RecordingStatus
@@ -21,7 +22,7 @@ from switchboard_core.runtime import Runtime, process_runtime
 from switchboard_core.sql import after_seconds, db_now
 from switchboard_recorder.audio import AudioError, probe_wav
 from switchboard_recorder.download import Downloaded, Downloader, DownloadLimits
-from switchboard_recorder.download_errors import DownloadError
+from switchboard_recorder.download_errors import DownloadError, RecorderLeavingError
 from switchboard_recorder.engines import EngineUnavailableError, TranscriptionError
 from switchboard_recorder.media_url import MediaUrlPolicy
 from switchboard_recorder.store import RecordingStore, StoreError, StoreUnavailableError, open_store
@@ -65,6 +66,7 @@ def make_recorder(runtime: Runtime) -> Recorder:
             (settings.twilio_account_sid, settings.twilio_auth_token.get_secret_value()),
             MediaUrlPolicy.create(settings.twilio_base_url, settings.twilio_media_hosts),
             DownloadLimits(max_bytes=settings.recording_max_bytes),
+            sleep=_stay_for,
         ),
         transcriber=None
         if settings.transcription_engine == "none"
@@ -126,6 +128,7 @@ def _download(recorder: Recorder, claimed: RecordingClaim) -> Outcome:
                 row.media_url,
                 Path(folder) / f"{row.recording_sid}.wav",
                 on_attempt=lambda attempt: log.info("DOWNLOAD_START", recording_sid=row.recording_sid, attempt=attempt),
+                on_progress=lambda _size: _stay_for(0.0),
             )
             values = _keep(recorder, row, file)
         outcome, reason = Outcome.AGAIN, "downloaded"
@@ -140,6 +143,13 @@ def _download(recorder: Recorder, claimed: RecordingClaim) -> Outcome:
         values = _failure(row, error, back_to=RecordingStatus.PENDING, retryable=True)
         outcome, reason = Outcome.FINISHED, type(error).__name__
     return _release_slot(recorder, row, values, outcome, reason)
+
+
+def _stay_for(seconds: float) -> None:
+    """Wait, unless this recorder is asked to leave: a drain must not wait for a download that may take minutes."""
+    if leaving().wait(seconds):
+        msg = "The recorder was asked to leave; another one downloads the recording."
+        raise RecorderLeavingError(msg)
 
 
 def _keep(recorder: Recorder, row: Recording, file: Downloaded) -> dict[str, Any]:
@@ -179,7 +189,10 @@ def _release_slot(recorder: Recorder, row: Recording, values: dict[str, Any], ou
 def _transcribe(recorder: Recorder, row: Recording) -> Outcome:
     try:
         values = _transcript(recorder, row)
-    except (TranscriptionError, StoreError, AudioError) as error:
+    except AudioError as error:
+        # The copy is safe in the store; only nobody can read words out of it.
+        values = {"status": RecordingStatus.COMPLETED, "reason": f"No transcript: {error}"}
+    except (TranscriptionError, StoreError) as error:
         values = _failure(row, error, back_to=RecordingStatus.DOWNLOADED)
     with recorder.runtime.database.tenant(row.business_id) as session:
         record(session, row, values, release=True)
@@ -215,7 +228,9 @@ def _failure(
     if retryable is None:
         retryable = bool(getattr(error, "retryable", False)) or isinstance(error, StoreUnavailableError)
     # A store that is full or away, or a recorder that leaves, says nothing about the recording: no limit on tries.
-    endless = isinstance(error, StoreUnavailableError | TranscriptionStoppedError | EngineUnavailableError)
+    endless = isinstance(
+        error, StoreUnavailableError | TranscriptionStoppedError | EngineUnavailableError | RecorderLeavingError
+    )
     if not endless and (not retryable or row.retries >= MAX_RETRIES):
         log.error("recording failed", recording_sid=row.recording_sid, reason=str(error))
         return {"status": RecordingStatus.FAILED, "reason": str(error)}

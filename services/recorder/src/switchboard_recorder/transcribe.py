@@ -25,6 +25,8 @@ _log = get_logger(__name__)
 
 _CHILD_MODULE = "switchboard_recorder.transcribe_child"
 _GENTLE_STOP_S = 2.0
+# A process that closed its connection is about to end: its own exit status says more than the one of a kill.
+_LAST_WORDS_S = 1.0
 
 
 class TranscriptionTimeoutError(TranscriptionError):
@@ -159,7 +161,7 @@ class TranscriptionProcess:
         _log.info("TRANSCRIPTION_ENGINE_READY", engine=child.engine_name, pid=child.process.pid)
 
     def _explain_death(self, child: "_Child", when: str) -> TranscriptionError:
-        status = self._discard(child)
+        status = self._discard(child, grace_s=_LAST_WORDS_S)
         if self._closing.is_set():
             return TranscriptionStoppedError(f"The recorder is shutting down; it stopped {when}.")
         cause = signal.Signals(-status).name if status < 0 else f"exit status {status}"
@@ -169,9 +171,9 @@ class TranscriptionProcess:
             "that it ran out of memory."
         )
 
-    def _discard(self, child: "_Child") -> int:
+    def _discard(self, child: "_Child", grace_s: float = 0.0) -> int:
         self._child = None
-        return child.end()
+        return child.end(grace_s)
 
 
 class _Child:
@@ -208,11 +210,10 @@ class _Child:
         except subprocess.TimeoutExpired:
             self.process.kill()
 
-    def end(self) -> int:
-        """Kill the process if it still lives, close the connection, and return the exit status."""
-        # A process that closed its connection is about to tell why it ended: its own status says more than SIGKILL.
+    def end(self, grace_s: float) -> int:
+        """Kill the process unless it ends by itself in time, close the connection, and return the exit status."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(0.0)
+            self.process.wait(grace_s)
         self.process.kill()
         status = self.process.wait()
         self._connection.close()

@@ -188,7 +188,7 @@ class Sweep:
         return report.runs_taken_over + report.runs_failed
 
     def delete_old_tasks(self) -> int:
-        """Delete finished tasks past their retention; returns how many."""
+        """Delete finished tasks and remembered answers past their retention; returns how many tasks."""
         older_than = timedelta(days=self._runtime.settings.task_retention_days)
         with self._runtime.database.crossing() as session:
             businesses = crossing.businesses(session)
@@ -196,6 +196,7 @@ class Sweep:
         for ref in businesses:
             with self._runtime.database.tenant(ref.business_id) as session:
                 deleted += self._runtime.tasks.clean_up(session, older_than)
+                forget_idempotency_keys(session, self._runtime.settings.idempotency_hours)
         return deleted
 
 

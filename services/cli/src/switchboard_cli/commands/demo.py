@@ -159,11 +159,18 @@ def _folders() -> Iterator[tuple[Path, Path]]:
         try:
             yield folder, logs
         except (CliError, DevstackError) as error:
-            raise CliError(f"{error}\nThe logs of all processes were kept in {logs}.") from None
+            raise CliError(_with_logs(str(error), logs)) from None
         except BaseException:
             shutil.rmtree(logs, ignore_errors=True)
             raise
         shutil.rmtree(logs, ignore_errors=True)
+
+
+def _with_logs(sentence: str, logs: Path) -> str:
+    if not any(logs.iterdir()):
+        logs.rmdir()
+        return sentence
+    return f"{sentence}\nThe logs of all processes were kept in {logs}."
 
 
 def _example_leads() -> Path:

@@ -102,7 +102,9 @@ def on_recording(runtime: Runtime, ref: crossing.AttemptRef, form: Form) -> None
         return
     duration = form.get("RecordingDuration", "")
     with runtime.database.tenant(ref.business_id) as session:
-        attempt = session.get_one(CallAttempt, ref.id)
+        attempt = session.get_one(CallAttempt, ref.id, with_for_update={"key_share": True})
+        if attempt.call_sid is None:
+            attempt.call_sid = form.get("CallSid") or None
         note_recording(
             session,
             runtime,

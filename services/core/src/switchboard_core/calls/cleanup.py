@@ -34,6 +34,9 @@ log = get_logger(__name__)
 
 NOT_WITHIN_S = 60.0
 BATCH = 100
+RECORDING_AWAITED_S = 600.0
+"""The carrier is asked for the recording of a call until this long after its end, as long as there is none."""
+_MADE = frozenset({"completed", "absent"})
 
 
 @dataclass(frozen=True)
@@ -146,10 +149,19 @@ def _at_carrier(runtime: Runtime, attempt: CallAttempt) -> CarrierCall | None:
     return free[0] if free else None
 
 
-def list_lost_recordings(runtime: Runtime, *, after_s: float = 20.0) -> int:
-    """Ask the carrier for recordings whose webhook never came; returns how many were found."""
+def list_lost_recordings(runtime: Runtime, *, after_s: float | None = None) -> int:
+    """Ask the carrier for recordings whose webhook never came; returns how many were found.
+
+    A recording that is still being made is asked about again.
+
+    Args:
+        runtime: of the process.
+        after_s: seconds after the end of the call; default from the settings.
+    """
     with runtime.database.crossing() as session:
-        refs = crossing.unlisted_recordings(session, after_s, BATCH)
+        refs = crossing.unlisted_recordings(
+            session, runtime.settings.settle_after_seconds if after_s is None else after_s, BATCH
+        )
     found = 0
     for ref in refs:
         with runtime.database.tenant(ref.business_id) as session:
@@ -161,8 +173,9 @@ def list_lost_recordings(runtime: Runtime, *, after_s: float = 20.0) -> int:
         except CarrierUnavailableError as error:
             log.warning("the carrier cannot list recordings; asked again later", error=str(error))
             break
+        made = [item for item in recordings if item.status in _MADE]
         with runtime.database.tenant(ref.business_id) as session:
-            for item in recordings:
+            for item in made:
                 absent = "unknown" if item.status == "absent" else None
                 note_recording(
                     session,
@@ -173,8 +186,13 @@ def list_lost_recordings(runtime: Runtime, *, after_s: float = 20.0) -> int:
                     duration_s=item.duration_s,
                     absent_code=absent,
                 )
-            session.execute(update(CallAttempt).where(CallAttempt.id == ref.id).values(recordings_listed_at=db_now()))
-        found += len(recordings)
+            session.execute(
+                update(CallAttempt)
+                .where(CallAttempt.id == ref.id, CallAttempt.settled_at < after_seconds(-RECORDING_AWAITED_S))
+                .values(recordings_listed_at=db_now())
+                .execution_options(synchronize_session=False)
+            )
+        found += len(made)
     return found
 
 

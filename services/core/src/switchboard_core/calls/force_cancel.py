@@ -1,5 +1,6 @@
 """Force-cancel: ends a run's calls now, also with every worker dead."""
 
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ log = get_logger(__name__)
 
 HANG_UPS_AT_ONCE = 8
 MAX_HANG_UPS = 200
+REASON = "force-cancelled on request"
 _AT_ONCE = 500
 """Queued jobs that the request itself ends; the run's background job or the sweep ends the rest."""
 
@@ -58,36 +60,25 @@ def force_cancel(runtime: Runtime, business_id: int, job_id: int) -> ForceCancel
 
 
 def _mark(session: Session, runtime: Runtime, job_id: int) -> _Marked:
+    """Cancel the run and mark its calls, in one transaction.
+
+    Locks go run, jobs, attempts, background job, as everywhere: whoever settles one of these calls meanwhile holds its
+    job and wants the background job. So every job is locked before the first one is counted.
+    """
     run = run_of_job(session, job_id, lock=True)
-    cancel_run(session, runtime, job_id, reason="force-cancelled on request")
+    attempt_ids = _lock_live(session, run.id)
     queued = session.scalars(
         select(OutboundCallJob)
         .where(OutboundCallJob.run_id == run.id, OutboundCallJob.status == CallStatus.QUEUED)
         .order_by(OutboundCallJob.id)
         .limit(_AT_ONCE)
         .with_for_update(skip_locked=True, key_share=True)
+        .execution_options(populate_existing=True)
     ).all()
+    cancel_run(session, runtime, job_id, reason=REASON)
     for job in queued:
-        finish_job(session, runtime, run, job, CallStatus.CANCELED, "force-cancelled on request")
-    canceled = len(queued)
-    attempt_ids = session.scalars(
-        select(CallAttempt.id)
-        .where(CallAttempt.run_id == run.id, CallAttempt.settled_at.is_(None))
-        .order_by(CallAttempt.job_id)
-    ).all()
-    sids: list[str] = []
-    for attempt_id in attempt_ids:
-        applied = apply_event(
-            session, runtime, attempt_id, CallEvent.CANCEL_REQUESTED, Evidence(reason="force-cancelled on request")
-        )
-        if applied is None or applied.attempt.state.settled:
-            continue
-        if applied.attempt.call_sid:
-            sids.append(applied.attempt.call_sid)
-        elif applied.attempt.sent_at is None:
-            # Its last look can no longer succeed, so certainly nothing is or will be sent.
-            apply_event(session, runtime, attempt_id, CallEvent.NOT_SENT, Evidence(reason="force-cancelled on request"))
-            canceled += 1
+        finish_job(session, runtime, run, job, CallStatus.CANCELED, REASON)
+    sids, called_off = _cancel_attempts(session, runtime, attempt_ids)
     session.execute(
         update(CallAttempt)
         .where(CallAttempt.run_id == run.id, CallAttempt.settled_at.is_(None))
@@ -99,4 +90,39 @@ def _mark(session: Session, runtime: Runtime, job_id: int) -> _Marked:
         .select_from(CallAttempt)
         .where(CallAttempt.run_id == run.id, CallAttempt.settled_at.is_(None))
     )
-    return _Marked(run.id, canceled, sids, still_open or 0)
+    return _Marked(run.id, len(queued) + called_off, sids, still_open or 0)
+
+
+def _lock_live(session: Session, run_id: int) -> list[uuid.UUID]:
+    """Lock the jobs of a run that have a live attempt; the attempts. None is added while the run is locked."""
+    live = select(CallAttempt.job_id).where(CallAttempt.run_id == run_id, CallAttempt.settled_at.is_(None))
+    session.execute(
+        select(OutboundCallJob.id)
+        .where(OutboundCallJob.id.in_(live))
+        .order_by(OutboundCallJob.id)
+        .with_for_update(key_share=True)
+    ).all()
+    return list(
+        session.scalars(
+            select(CallAttempt.id)
+            .where(CallAttempt.run_id == run_id, CallAttempt.settled_at.is_(None))
+            .order_by(CallAttempt.job_id)
+        )
+    )
+
+
+def _cancel_attempts(session: Session, runtime: Runtime, attempt_ids: list[uuid.UUID]) -> tuple[list[str], int]:
+    """Make open attempts ``canceling``; the sids to hang up, and how many ended because nothing was ever sent."""
+    sids: list[str] = []
+    called_off = 0
+    for attempt_id in attempt_ids:
+        applied = apply_event(session, runtime, attempt_id, CallEvent.CANCEL_REQUESTED, Evidence(reason=REASON))
+        if applied is None or applied.attempt.state.settled:
+            continue
+        if applied.attempt.call_sid:
+            sids.append(applied.attempt.call_sid)
+        elif applied.attempt.sent_at is None:
+            # Its last look can no longer succeed, so certainly nothing is or will be sent.
+            apply_event(session, runtime, attempt_id, CallEvent.NOT_SENT, Evidence(reason=REASON))
+            called_off += 1
+    return sids, called_off

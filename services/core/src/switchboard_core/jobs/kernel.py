@@ -25,7 +25,7 @@ from switchboard_core.jobs.lease import Lease, LeaseKeeper
 from switchboard_core.jobs.manager import BackgroundTaskManager
 from switchboard_core.jobs.models import BackgroundJob
 from switchboard_core.jobs.queueing import OPEN, admit
-from switchboard_core.jobs.slices import Slice, SliceContext, SliceFunction, call_off_when_late, sentence_of
+from switchboard_core.jobs.slices import Slice, SliceContext, SliceFunction, sentence_of
 from switchboard_core.jobs.states import JobStatus
 from switchboard_core.jobs.transport import Transport
 from switchboard_core.logs import get_logger
@@ -220,7 +220,7 @@ class Kernel:
                     limit=limit,
                     condemned=condemned,
                 )
-                with bind_context(JobContext(session, self._settings, job.business_id)), call_off_when_late(session):
+                with bind_context(JobContext(session, self._settings, job.business_id)):
                     outcome = self._tasks[job.job_type](ctx, job.payload, job.cursor)
                 touched = ctx.done + len(ctx.errors)
                 result = self._record(session, claim, ctx, outcome)

@@ -185,7 +185,12 @@ class BackgroundTaskManager:
             return snapshot(job)
         at_once = self._may_end_at_once(session, job)
         now = func.clock_timestamp()
-        ended = {"status": JobStatus.CANCELLED, "reason": "Cancelled on request.", "finished_at": now}
+        ended = {
+            "status": JobStatus.CANCELLED,
+            "reason": "Cancelled on request.",
+            "finished_at": now,
+            "lease_until": None,
+        }
         woken = {"run_after": now, "admitted_at": func.coalesce(BackgroundJob.admitted_at, now)}
         session.execute(
             update(BackgroundJob)

@@ -5,12 +5,10 @@ transaction, so a task needs no code of its own for crashes, progress, cancel or
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import psycopg
 from rq.timeouts import BaseTimeoutException
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
@@ -27,9 +25,6 @@ Cursor = dict[str, Any]
 
 BATCH = 100
 """Items under one savepoint at most."""
-
-CANCEL_TIMEOUT_S = 3.0
-"""How long a late slice waits for PostgreSQL to hear of it."""
 
 
 @dataclass(frozen=True)
@@ -135,18 +130,6 @@ class SliceContext:
             self.errors.append(ItemError(name(items[0]), sentence_of(error)))
         else:
             self.done += len(items)
-
-
-@contextmanager
-def call_off_when_late(session: Session) -> Iterator[None]:
-    """Cancel the running statement when the time of a job is over: rolling back would wait for its end."""
-    try:
-        yield
-    except BaseTimeoutException:
-        connection = session.connection().connection.driver_connection
-        if isinstance(connection, psycopg.Connection):
-            connection.cancel_safe(timeout=CANCEL_TIMEOUT_S)
-        raise
 
 
 SliceFunction = Callable[[SliceContext, dict[str, Any], Cursor | None], Slice]

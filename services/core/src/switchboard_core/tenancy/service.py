@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select, text
+from sqlalchemy import ColumnElement, delete, func, select, text
 from sqlalchemy.orm import Session
 
 from switchboard_core import crossing
 from switchboard_core.db import Database, set_tenant, tenant_of
 from switchboard_core.logs import get_logger, mask_number
-from switchboard_core.tenancy.models import ApiKey, AuditEvent, Business, Role
+from switchboard_core.sql import after_seconds
+from switchboard_core.tenancy.models import ApiKey, AuditEvent, Business, IdempotencyKey, Role
 from switchboard_core.tenancy.schemas import BusinessCreate, BusinessUpdate
 
 log = get_logger(__name__)
@@ -279,3 +280,13 @@ def _for_audit(value: object) -> object:
     if isinstance(value, list):
         return [mask_number(item) if isinstance(item, str) else item for item in value]
     return value if isinstance(value, int | float | str | None) else str(value)
+
+
+def forget_idempotency_keys(session: Session, older_than_hours: int) -> int:
+    """Delete remembered answers of the session's business that no longer count; returns how many."""
+    gone = session.execute(
+        delete(IdempotencyKey)
+        .where(IdempotencyKey.created_at < after_seconds(-3600.0 * older_than_hours))
+        .returning(IdempotencyKey.id)
+    ).all()
+    return len(gone)

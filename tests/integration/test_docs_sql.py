@@ -1,4 +1,4 @@
-"""The SQL of the restore runbook in ``docs/operations.md`` is taken from the page and run."""
+"""The SQL of ``docs/operations.md``, the restore runbook above all, is taken from the page and run."""
 
 from typing import Any
 
@@ -55,3 +55,10 @@ def test_the_runbook_takes_out_who_was_called_and_keeps_every_counter(owner: psy
     jobs = owner.execute("SELECT to_number, status FROM outbound_call_jobs ORDER BY id").fetchall()
     assert jobs == list(zip(NUMBERS, ["skipped", "skipped", "queued"], strict=True))
     assert owner.execute("SELECT done, failed FROM background_jobs").fetchall() == [(2, 0)]
+
+
+def test_the_other_queries_of_the_page_run(owner: psycopg.Connection[Any]) -> None:
+    queries = [block.content for block in blocks("operations.md") if block.language == "sql"]
+    for query in queries:
+        if "restore:" not in query:
+            owner.execute(query)

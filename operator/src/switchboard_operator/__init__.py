@@ -1,0 +1,1 @@
+"""The operator: turns a ``Switchboard`` resource into a running, migrated and scaled Switchboard."""

@@ -1,0 +1,93 @@
+"""What is wrong with a Switchboard, and what to do about it. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from switchboard_operator.gate import describe
+from switchboard_operator.snapshot import Observed, PodView
+from switchboard_operator.state import State
+from switchboard_operator.target import Target
+
+_RESTARTS_THAT_MATTER = 2
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One problem, the most important ones first."""
+
+    reason: str
+    message: str
+
+
+def find_problems(state: State, target: Target | None, observed: Observed, *, available: bool) -> list[Problem]:
+    """Everything that is wrong.
+
+    Args:
+        state: the status.
+        target: what is wanted; None when the spec cannot be used.
+        observed: the snapshot.
+        available: every role has pods that serve.
+    """
+    found: list[Problem] = []
+    if observed.spec_error:
+        found.append(Problem("InvalidSpec", observed.spec_error))
+    if target:
+        found += [Problem("SecretMissing", sentence) for sentence in target.missing]
+    found += _migration(state)
+    found += _pods(observed, available=available)
+    found += _stalled(observed)
+    return found
+
+
+def _migration(state: State) -> Iterator[Problem]:
+    gate, applied = state.gate, state.applied
+    if gate and gate.failure:
+        retry = (
+            "Correct the cause, then `kubectl switchboard retry`, or set the spec back to the release before to cancel."
+        )
+        text = describe(gate.failure)
+        if gate.state == "Refused":
+            yield Problem("ReleaseRefused", f"Release {gate.version} does not fit the database. {text}\n{retry}")
+        elif gate.state == "Failed" and gate.step == "check":
+            again = "It is asked again by itself every minute."
+            yield Problem("CheckFailed", f"The database could not be checked. {text}\n{again}")
+        elif gate.state == "Failed":
+            yield Problem("MigrationFailed", f"The migration to release {gate.version} failed. {text}\n{retry}")
+        else:
+            yield Problem("MigrationRetrying", text)
+    if applied and applied.contract.failure:
+        text = describe(applied.contract.failure)
+        if applied.contract.state == "Failed":
+            advice = "The release serves; correct the cause, then `kubectl switchboard retry`."
+            yield Problem("ContractFailed", f"The contract phase of release {applied.version} failed. {text}\n{advice}")
+        elif applied.contract.state == "Pending":
+            yield Problem("ContractRetrying", text)
+
+
+def _pods(observed: Observed, *, available: bool) -> Iterator[Problem]:
+    for pod in sorted(observed.pods, key=lambda each: each.name):
+        if pod.finished:
+            continue
+        if pod.cannot_pull:
+            advice = "Check the image's name and tag, spec.images.pullSecrets and the registry."
+            yield Problem("ImagePullFailed", f"Pod {pod.name} cannot get its image ({pod.waiting}). {advice}")
+        elif pod.waiting and (pod.restarts >= _RESTARTS_THAT_MATTER or not pod.waiting.startswith("CrashLoopBackOff")):
+            yield Problem("PodsFailing", f"Pod {pod.name} does not start ({pod.waiting}){_last_words(pod)}")
+        elif pod.unschedulable and not available:
+            advice = "Add nodes, or lower the requests."
+            yield Problem("Unschedulable", f"No node takes pod {pod.name}: {pod.unschedulable} {advice}")
+
+
+def _last_words(pod: PodView) -> str:
+    return f", its last words: {pod.message}" if pod.message else "."
+
+
+def _stalled(observed: Observed) -> Iterator[Problem]:
+    for (kind, name), live in sorted(observed.objects.items()):
+        if kind != "Deployment":
+            continue
+        for condition in live.get("status", {}).get("conditions", []):
+            if condition["type"] == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
+                yield Problem("RolloutStalled", f"Deployment {name} makes no progress: {condition.get('message', '')}")
+            if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
+                yield Problem("PodsRefused", f"Pods of Deployment {name} are refused: {condition.get('message', '')}")

@@ -1,0 +1,346 @@
+"""The specification of a ``Switchboard``: one model, from which the CRD is generated (``crd.py``).
+
+A default that is written here becomes part of every resource that does not set the field. Changing one changes running
+systems at the next operator upgrade, so defaults stay as they are; new behaviour gets a new field.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+QUEUES = ("high", "default", "low", "receipts", "receipts_sync", "maintenance", "broadcasts")
+"""Queues that worker pools consume; ``recordings`` belongs to the recorder."""
+
+Queue = Literal["high", "default", "low", "receipts", "receipts_sync", "maintenance", "broadcasts"]
+
+RESERVED_ENV = (
+    "DATABASE_URL",
+    "INTERNAL_TOKEN",
+    "METRICS_PORT",
+    "MIGRATION_DATABASE_URL",
+    "PUBLIC_URL",
+    "RECORDINGS_URL",
+    "REDIS_URL",
+    "RQ_QUEUES",
+    "RUN_MIGRATIONS",
+    "SERVICE_ROLE",
+    "SWITCHBOARD_PORT",
+    "TWILIO_ACCOUNT_SID",
+    "TWILIO_AUTH_TOKEN",
+)
+"""Variables that the operator sets itself, or that no pod of it may carry."""
+
+Quantity = int | str
+ObjectName = Annotated[str, Field(min_length=1, max_length=253)]
+
+
+def cel(rule: str, message: str, field_path: str | None = None) -> dict[str, str]:
+    """One CEL rule of the CRD."""
+    found = {"rule": rule, "message": message}
+    return found | {"fieldPath": field_path} if field_path else found
+
+
+def rules(*items: dict[str, str]) -> dict[str, Any]:
+    """CEL rules for the schema of a model or field."""
+    return {"x-kubernetes-validations": list(items)}
+
+
+class Part(BaseModel):
+    """Base of every part: camelCase outside, unknown fields ignored (a newer API server may hold them)."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
+
+    def dump(self) -> dict[str, Any]:
+        """As it stands in a resource."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class SecretKeyRef(Part):
+    """One key of a Secret in the same namespace."""
+
+    name: ObjectName
+    key: Annotated[str, Field(min_length=1, max_length=253)]
+
+
+class SecretRef(Part):
+    """A Secret in the same namespace."""
+
+    name: ObjectName
+
+
+class Images(Part):
+    """Where the images come from."""
+
+    repository: str = Field(
+        "switchboard",
+        min_length=1,
+        max_length=400,
+        description="Prefix of the images: <repository>-api:<version>, <repository>-worker:<version> and so on.",
+    )
+    api: str | None = Field(None, max_length=500, description="Whole reference that replaces the api's image.")
+    worker: str | None = Field(None, max_length=500, description="Whole reference that replaces the workers' image.")
+    recorder: str | None = Field(None, max_length=500, description="Whole reference that replaces the recorder's.")
+    migrate: str | None = Field(None, max_length=500, description="Image of the migrate Job; the api's by default.")
+    pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    pull_secrets: list[SecretRef] = Field(default=[], max_length=16)
+
+
+class Database(Part):
+    """PostgreSQL, with two roles."""
+
+    secret_ref: SecretKeyRef = Field(
+        description="URL of the application's role, which owns nothing; row-level security applies to it."
+    )
+    migration_secret_ref: SecretKeyRef = Field(description="URL of the owner's role; only the migrate Job sees it.")
+    app_role: str = Field(
+        "switchboard_app", min_length=1, max_length=63, description="Role that migrations grant access to."
+    )
+
+
+class Redis(Part):
+    """Redis or Valkey, with maxmemory-policy noeviction."""
+
+    secret_ref: SecretKeyRef = Field(description="Its URL.")
+
+
+class Carrier(Part):
+    """The carrier's account."""
+
+    secret_ref: SecretRef = Field(description="Secret with the account's SID and token.")
+    account_sid_key: str = Field("accountSid", min_length=1, max_length=253)
+    auth_token_key: str = Field("authToken", min_length=1, max_length=253)
+    base_url: str | None = Field(None, max_length=500, description="Another API than Twilio's, the simulator's say.")
+    media_hosts: list[Annotated[str, Field(max_length=253)]] = Field(
+        default=[], max_length=16, description="Further hosts that recordings may be downloaded from."
+    )
+    calls_per_second: float = Field(1.0, gt=0, description="Create requests a second on the account.")
+
+
+class Volume(Part):
+    """A PersistentVolumeClaim for recordings."""
+
+    claim_name: str | None = Field(None, min_length=1, max_length=253, description="A claim that exists already.")
+    size: Quantity = Field("20Gi", description="Of the claim that the operator makes.")
+    storage_class_name: str | None = Field(None, max_length=253)
+    access_modes: list[Literal["ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"]] = Field(
+        default=["ReadWriteMany"],
+        min_length=1,
+        max_length=1,
+        description="The api reads what the recorder writes: ReadWriteOnce does only where both run on one node.",
+    )
+    delete_with_resource: bool = Field(
+        default=False, description="Delete the claim and its recordings together with the Switchboard."
+    )
+
+
+class Storage(Part):
+    """Where recordings are kept."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel("has(self.url) != has(self.volume)", "set exactly one of storage.url and storage.volume"),
+        )
+    )
+
+    url: str | None = Field(None, pattern=r"^s3://.+", max_length=500, description="s3://bucket/prefix")
+    endpoint_url: str | None = Field(None, max_length=500, description="Of an S3 server other than Amazon's.")
+    secret_ref: SecretRef | None = Field(None, description="Secret with the AWS_* variables.")
+    volume: Volume | None = None
+
+
+class Resources(Part):
+    """Requests and limits of a container."""
+
+    requests: dict[str, Quantity] = Field(default={}, max_length=8)
+    limits: dict[str, Quantity] = Field(default={}, max_length=8)
+
+
+class Autoscaling(Part):
+    """Replicas follow the work that could run now."""
+
+    model_config = ConfigDict(json_schema_extra=rules(cel("self.min <= self.max", "min must not exceed max")))
+
+    min: int = Field(1, ge=0, le=1000)
+    max: int = Field(ge=1, le=1000)
+    jobs_per_replica: int = Field(10, ge=1, le=100000, description="Runnable jobs that justify one replica.")
+    scale_down_stabilization_seconds: int = Field(
+        300, ge=0, le=3600, description="Replicas are taken away only when not needed for so long."
+    )
+
+
+class RecorderAutoscaling(Autoscaling):
+    """As for a pool, except that recordings are always consumed."""
+
+    min: int = Field(1, ge=1, le=1000)
+
+
+class Toleration(Part):
+    """As in a pod."""
+
+    key: str | None = Field(None, max_length=317)
+    operator: Literal["Exists", "Equal"] | None = None
+    value: str | None = Field(None, max_length=63)
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    toleration_seconds: int | None = None
+
+
+class Placement(Part):
+    """Where pods of a role may run and what they get."""
+
+    node_selector: dict[str, str] = Field(default={}, max_length=16)
+    tolerations: list[Toleration] = Field(default=[], max_length=16)
+    priority_class_name: str | None = Field(None, max_length=253)
+    resources: Resources = Resources(
+        requests={"cpu": "100m", "memory": "256Mi", "ephemeral-storage": "128Mi"},
+        limits={"memory": "512Mi", "ephemeral-storage": "1Gi"},
+    )
+
+
+class Api(Placement):
+    """The api."""
+
+    replicas: int = Field(2, ge=1, le=1000)
+    public_url: str = Field(
+        pattern=r"^https?://[^/\s]+", max_length=500, description="Base of the carrier's callbacks and of links."
+    )
+
+
+_FIXED_OR_SCALED = cel(
+    "!(has(self.replicas) && has(self.autoscaling))", "set replicas or autoscaling, not both", ".replicas"
+)
+
+
+class WorkerPool(Placement):
+    """Workers that consume the same queues."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            _FIXED_OR_SCALED,
+            cel("!(self.name in ['api', 'recorder', 'migrate'])", "this name is reserved", ".name"),
+        )
+    )
+
+    name: str = Field(min_length=1, max_length=20, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
+    queues: list[Queue] = Field(
+        min_length=1,
+        max_length=len(QUEUES),
+        description="Highest priority first.",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+    replicas: int | None = Field(None, ge=1, le=1000, description="One, when autoscaling is not set either.")
+    autoscaling: Autoscaling | None = None
+
+
+class Recorder(Placement):
+    """Downloads and transcribes recordings; always at least one replica."""
+
+    model_config = ConfigDict(json_schema_extra=rules(_FIXED_OR_SCALED))
+
+    replicas: int | None = Field(None, ge=1, le=1000, description="One, when autoscaling is not set either.")
+    autoscaling: RecorderAutoscaling | None = None
+    resources: Resources = Resources(
+        requests={"cpu": "250m", "memory": "512Mi", "ephemeral-storage": "1Gi"},
+        limits={"memory": "1Gi", "ephemeral-storage": "4Gi"},
+    )
+
+
+class Migrations(Part):
+    """Limits of the migrate Job."""
+
+    backoff_limit: int = Field(3, ge=0, le=20, description="How often a failed attempt is repeated.")
+    active_deadline_seconds: int = Field(1800, ge=10, le=86400)
+    lock_timeout_seconds: int = Field(60, ge=0, le=86400, description="How long to try for the migration lock.")
+    statement_timeout_seconds: int = Field(120, ge=1, le=86400)
+    resources: Resources = Resources(
+        requests={"cpu": "100m", "memory": "256Mi", "ephemeral-storage": "64Mi"},
+        limits={"memory": "512Mi", "ephemeral-storage": "512Mi"},
+    )
+
+
+class Logging(Part):
+    """How the services log."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    format: Literal["json", "text"] = "json"
+
+
+class EnvVar(Part):
+    """One more variable of api, workers and recorder."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                f"!(self.name in {list(RESERVED_ENV)})",
+                "the operator sets this variable itself, or no pod may carry it",
+                ".name",
+            )
+        )
+    )
+
+    name: str = Field(min_length=1, max_length=100, pattern=r"^[A-Z][A-Z0-9_]*$")
+    value: str = Field(max_length=4096)
+
+
+class NetworkPolicies(Part):
+    """Who may open connections to the pods."""
+
+    enabled: bool = False
+
+
+_QUEUE_LITERAL = "[" + ", ".join(f"'{queue}'" for queue in QUEUES) + "]"
+
+
+class SwitchboardSpec(Part):
+    """What a user wants."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            cel(
+                f"{_QUEUE_LITERAL}.all(q, self.workers.exists_one(p, q in p.queues))",
+                f"every queue ({', '.join(QUEUES)}) must belong to exactly one pool of workers",
+                ".workers",
+            ),
+        )
+    )
+
+    version: str = Field(
+        min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", description="Tag of the images."
+    )
+    images: Images = Images()
+    database: Database
+    redis: Redis
+    carrier: Carrier
+    storage: Storage
+    api: Api
+    workers: list[WorkerPool] = Field(
+        min_length=1,
+        max_length=16,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    recorder: Recorder = Recorder()
+    migrations: Migrations = Migrations()
+    logging: Logging = Logging()
+    env: list[EnvVar] = Field(
+        default=[],
+        max_length=64,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    env_from_secrets: list[SecretRef] = Field(
+        default=[], max_length=16, description="Secrets whose keys become variables of api, workers and recorder."
+    )
+    network_policies: NetworkPolicies = NetworkPolicies()
+    paused: bool = Field(default=False, description="The operator looks and reports, and changes nothing.")
+
+    def image(self, role: str) -> str:
+        """Reference of a role's image.
+
+        Args:
+            role: ``api``, ``worker``, ``recorder`` or ``migrate``.
+        """
+        override: str | None = getattr(self.images, role)
+        if override:
+            return override
+        if role == "migrate":
+            return self.image("api")
+        return f"{self.images.repository}-{role}:{self.version}"

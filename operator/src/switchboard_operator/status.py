@@ -1,0 +1,234 @@
+"""Conditions: what a person, ``kubectl wait`` and GitOps tools read. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from switchboard_operator import names
+from switchboard_operator.actions import Emit
+from switchboard_operator.gate import describe, timestamp
+from switchboard_operator.problems import Problem, find_problems
+from switchboard_operator.render import pools
+from switchboard_operator.resources.base import Manifest, selector_labels
+from switchboard_operator.rollout import is_rolled_out, old_pods, renderer
+from switchboard_operator.snapshot import Observed
+from switchboard_operator.spec import SwitchboardSpec
+from switchboard_operator.state import Condition, ConditionType, Gate, LastError, RoleStatus, State
+from switchboard_operator.target import Target
+
+_TOLD = ("Ready", "Available", "Degraded")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Status, reason and message of a condition."""
+
+    status: bool | None
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """What runs, compared with what should.
+
+    Attributes:
+        waiting: sentences about Deployments that are not rolled out.
+        unavailable: sentences about Deployments without any pod that serves.
+    """
+
+    waiting: tuple[str, ...]
+    unavailable: tuple[str, ...]
+
+
+def fleet_of(state: State, target: Target | None, observed: Observed) -> Fleet:
+    """Look at every Deployment that should exist."""
+    wanted = [
+        each
+        for each in renderer(observed, state, target.spec if target else None).objects()
+        if each["kind"] == "Deployment"
+    ]
+    waiting, unavailable = [], []
+    for each in wanted:
+        name = each["metadata"]["name"]
+        live = observed.deployment(name)
+        if not is_rolled_out(each, live):
+            waiting.append(f"{name} {_share(live)}")
+        if live is None or (live["spec"].get("replicas", 1) and not live.get("status", {}).get("availableReplicas", 0)):
+            unavailable.append(name)
+    return Fleet(tuple(waiting), tuple(unavailable))
+
+
+def report(state: State, target: Target | None, observed: Observed, now: datetime, *, paused: bool) -> State:
+    """The state with conditions, replicas and last error as they are now."""
+    fleet = fleet_of(state, target, observed)
+    available = _available(state, fleet)
+    problems = find_problems(state, target, observed, available=available.status is True)
+    degraded = _degraded(problems)
+    progressing = _progressing(state, observed, fleet, paused=paused)
+    verdicts: dict[ConditionType, Verdict] = {
+        "Ready": _ready(state, target, fleet, available, degraded, progressing),
+        "DatabaseMigrated": _migrated(state, target, observed),
+        "Available": available,
+        "Progressing": progressing,
+        "Degraded": degraded,
+    }
+    error = state.last_error
+    if problems and (error is None or (error.reason, error.message) != (degraded.reason, degraded.message)):
+        error = LastError(reason=degraded.reason, message=degraded.message, at=timestamp(now))
+    selector = selector_labels(observed.owner, "api")
+    return state.model_copy(
+        update={
+            "observed_generation": observed.generation,
+            "selector": ",".join(f"{key}={value}" for key, value in selector.items()),
+            "conditions": [_condition(state, kind, verdict, observed, now) for kind, verdict in verdicts.items()],
+            "roles": _roles(observed),
+            "last_error": error,
+        }
+    )
+
+
+def changes(before: State, after: State) -> list[Emit]:
+    """Events about conditions that have changed; told once, however often the write is repeated."""
+    events = []
+    old = {condition.type: condition for condition in before.conditions}
+    for condition in after.conditions:
+        last = old.get(condition.type)
+        if condition.type not in _TOLD or (last and (last.status, last.reason) == (condition.status, condition.reason)):
+            continue
+        since = last.last_transition_time if last else "new"
+        reason_before = last.reason if last else ""
+        key = f"{condition.type}.{condition.status}.{condition.reason}.{reason_before}.{since}.{after.transitions}"
+        bad = condition.type == "Degraded" and condition.status == "True"
+        words = f"{condition.type}={condition.status}: {condition.message}"
+        events.append(Emit(condition.reason, words, key, warning=bad))
+    return events
+
+
+def _condition(state: State, kind: ConditionType, verdict: Verdict, observed: Observed, now: datetime) -> Condition:
+    status = "Unknown" if verdict.status is None else str(verdict.status)
+    old = next((each for each in state.conditions if each.type == kind), None)
+    since = old.last_transition_time if old and old.status == status else timestamp(now)
+    return Condition.model_validate(
+        {
+            "type": kind,
+            "status": status,
+            "reason": verdict.reason,
+            "message": verdict.message,
+            "last_transition_time": since,
+            "observed_generation": observed.generation,
+        }
+    )
+
+
+def _ready(
+    state: State, target: Target | None, fleet: Fleet, available: Verdict, degraded: Verdict, progressing: Verdict
+) -> Verdict:
+    applied = state.applied
+    is_current = target is not None and applied is not None and (target.missing or target.key == applied.key)
+    settled = is_current and state.gate is None and not fleet.waiting and available.status is True
+    if settled and applied and applied.stage in {"contract", "done"} and progressing.reason != "Paused":
+        return Verdict(status=True, reason="Ready", message=f"Release {applied.version} serves.")
+    # The most telling reason first: what is broken, then what is under way, then what is missing.
+    for verdict in (degraded, progressing):
+        if verdict.status is True:
+            return Verdict(status=False, reason=verdict.reason, message=verdict.message)
+    if progressing.reason in {"Paused", "Blocked"}:
+        return Verdict(status=False, reason=progressing.reason, message=progressing.message)
+    return Verdict(status=False, reason=available.reason, message=available.message)
+
+
+def _migrated(state: State, target: Target | None, observed: Observed) -> Verdict:
+    gate, applied = state.gate, state.applied
+    if gate:
+        return _gate_verdict(gate)
+    if applied:
+        message = f"The database is migrated for release {applied.version}."
+        return Verdict(status=True, reason="UpToDate", message=message)
+    if target and target.missing:
+        return Verdict(status=False, reason="SecretMissing", message=" ".join(target.missing))
+    if observed.spec_error:
+        return Verdict(status=False, reason="InvalidSpec", message=observed.spec_error)
+    return Verdict(status=None, reason="Pending", message="The migration has not begun yet.")
+
+
+def _gate_verdict(gate: Gate) -> Verdict:
+    failure = describe(gate.failure) if gate.failure else ""
+    if gate.state == "Refused":
+        message = f"Release {gate.version} does not fit the database, and nothing was touched. {failure}"
+        return Verdict(status=False, reason="ReleaseRefused", message=message)
+    if gate.state == "Failed":
+        reason = "CheckFailed" if gate.step == "check" else "MigrationFailed"
+        return Verdict(status=False, reason=reason, message=failure)
+    if failure:
+        return Verdict(status=False, reason="MigrationRetrying", message=failure)
+    if gate.step == "check":
+        message = f"Asking whether the database fits release {gate.version}."
+        return Verdict(status=False, reason="Checking", message=message)
+    return Verdict(status=False, reason="Migrating", message=f"Migrating the database for release {gate.version}.")
+
+
+def _available(state: State, fleet: Fleet) -> Verdict:
+    if state.applied is None:
+        message = "Nothing runs before the database is migrated."
+        return Verdict(status=False, reason="NotInstalled", message=message)
+    if fleet.unavailable:
+        message = f"No pod serves in {', '.join(fleet.unavailable)}."
+        return Verdict(status=False, reason="PodsUnavailable", message=message)
+    return Verdict(status=True, reason="PodsAvailable", message="Every role has pods that serve.")
+
+
+def _progressing(state: State, observed: Observed, fleet: Fleet, *, paused: bool) -> Verdict:
+    gate, applied = state.gate, state.applied
+    if paused:
+        message = "spec.paused is set: nothing is changed until it is false again."
+        return Verdict(status=False, reason="Paused", message=message)
+    if gate and gate.state != "Running":
+        message = f"Release {gate.version} is held back; the release before goes on serving."
+        return Verdict(status=False, reason="Blocked", message=message)
+    if gate:
+        verdict = _gate_verdict(gate)
+        return Verdict(status=True, reason=verdict.reason, message=verdict.message)
+    if fleet.waiting:
+        return Verdict(status=True, reason="RollingOut", message=f"Waiting for {', '.join(fleet.waiting)}.")
+    if applied and applied.stage in {"workers", "api"}:
+        return Verdict(status=True, reason="RollingOut", message=f"Release {applied.version} is rolled out.")
+    if applied and applied.stage == "contract" and applied.contract.state == "Pending":
+        left = old_pods(observed, applied)
+        if left:
+            message = f"The contract phase waits for old pods: {', '.join(sorted(pod.name for pod in left)[:5])}."
+            return Verdict(status=True, reason="WaitingForOldPods", message=message)
+        message = f"Running the contract phase of release {applied.version}."
+        return Verdict(status=True, reason="Contracting", message=message)
+    if applied is None:
+        return Verdict(status=False, reason="Pending", message="Nothing is under way.")
+    return Verdict(status=False, reason="Settled", message="Everything is as the spec wants it.")
+
+
+def _degraded(problems: list[Problem]) -> Verdict:
+    if not problems:
+        return Verdict(status=False, reason="AsExpected", message="No problem is known.")
+    message = "\n".join(dict.fromkeys(problem.message for problem in problems))
+    return Verdict(status=True, reason=problems[0].reason, message=message)
+
+
+def _roles(observed: Observed) -> dict[str, RoleStatus]:
+    found: dict[str, RoleStatus] = {}
+    for (kind, _), live in sorted(observed.objects.items()):
+        role = live["metadata"].get("labels", {}).get(names.ROLE_LABEL)
+        if kind != "Deployment" or role is None:
+            continue
+        status, old = live.get("status", {}), found.get(role, RoleStatus())
+        found[role] = RoleStatus(
+            replicas=old.replicas + status.get("replicas", 0),
+            updated=old.updated + status.get("updatedReplicas", 0),
+            available=old.available + status.get("availableReplicas", 0),
+        )
+    return found
+
+
+def _share(live: Manifest | None) -> str:
+    if live is None:
+        return "(not created yet)"
+    status = live.get("status", {})
+    wanted = live["spec"].get("replicas", 1)
+    return f"({min(status.get('updatedReplicas', 0), status.get('availableReplicas', 0))} of {wanted} ready)"

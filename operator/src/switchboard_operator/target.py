@@ -1,0 +1,68 @@
+"""Where a Switchboard is to go: its spec and the hashes that tell releases apart. Pure."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from switchboard_operator import secrets
+from switchboard_operator.render import with_scale_of
+from switchboard_operator.resources.base import digest
+from switchboard_operator.resources.job import command
+from switchboard_operator.snapshot import Observed
+from switchboard_operator.spec import SwitchboardSpec
+from switchboard_operator.state import Applied
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the user wants now.
+
+    Attributes:
+        spec: of the resource.
+        key: what has to pass the gate once: version, images (with their digests, where references carry them), the
+            migration's commands and configuration, and which database it is for.
+        release: hash of the images that pods run.
+        secrets: checksum of the Secrets that pods see.
+        migration_secret: checksum of the owner's database URL.
+        missing: sentences about Secrets that are not there.
+    """
+
+    spec: SwitchboardSpec
+    key: str
+    release: str
+    secrets: str
+    migration_secret: str
+    missing: tuple[str, ...]
+
+    @classmethod
+    def of(cls, spec: SwitchboardSpec, observed: Observed) -> Self:
+        """Read it off the spec and the Secrets."""
+        owner = observed.owner
+        images = {role: spec.image(role) for role in ("api", "worker", "recorder")}
+        migration_secret = secrets.migration_checksum(spec, observed.secrets, owner)
+        key = digest(
+            {
+                "version": spec.version,
+                "images": images,
+                "migrate": spec.image("migrate"),
+                "commands": [command(step) for step in ("check", "expand", "contract")],
+                "appRole": spec.database.app_role,
+                "database": migration_secret,
+            }
+        )
+        return cls(
+            spec=spec,
+            key=key,
+            release=digest(images, 10),
+            secrets=secrets.pods_checksum(spec, observed.secrets, owner),
+            migration_secret=migration_secret,
+            missing=tuple(secrets.missing(spec, observed.secrets, owner.namespace)),
+        )
+
+    def differs_only_in_scale(self, applied: Applied) -> bool:
+        """The recorded spec becomes this one by changing numbers of replicas, or ``paused``."""
+        recorded = with_scale_of(SwitchboardSpec.model_validate(applied.spec), self.spec)
+        return recorded.model_copy(update={"paused": self.spec.paused}) == self.spec
+
+    def is_recorded(self, applied: Applied) -> bool:
+        """The recorded spec is this one."""
+        return SwitchboardSpec.model_validate(applied.spec) == self.spec
