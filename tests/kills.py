@@ -43,7 +43,7 @@ def plan_outages(seed: int, victims: Sequence[str], *, times: int, within: range
         within: attempts that the campaign admits for certain.
     """
     dice = random.Random(seed)
-    groups = [(victim,) for victim in victims for _ in range(times)]
+    groups: list[tuple[str, ...]] = [(victim,) for victim in victims for _ in range(times)]
     dice.shuffle(groups)
     groups.insert(dice.randrange(len(groups) + 1), tuple(victims))
     points = sorted(dice.sample(within, len(groups)))

@@ -4,12 +4,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from pydantic import SecretStr
 
 from integration.calls_support import CallsBench, calls_bench, numbers
 from switchboard_cli.devstack import DatabaseUrls, free_port
 from switchboard_core.calls.admission import Idle, admit_next
-from switchboard_core.calls.cleanup import cleanup_stuck_dialing_jobs, settle_silent
+from switchboard_core.calls.cleanup import GIVE_UP_AFTER, cleanup_stuck_dialing_jobs, settle_silent
+from switchboard_core.calls.dial import _write_down, dial
 from switchboard_core.calls.policy import BREAKER_THRESHOLD
+from switchboard_core.calls.settle import Evidence
+from switchboard_core.calls.states import CallEvent
 from switchboard_core.calls.twilio_carrier import TwilioCarrier
 from switchboard_core.runtime import Runtime
 
@@ -86,9 +90,9 @@ class TestAnswers:
     def test_an_account_that_is_refused_fails_no_lead_and_opens_the_breaker(self, bench: CallsBench) -> None:
         leads = numbers(BREAKER_THRESHOLD)
         bench.start(*leads)
-        barred = with_carrier_at(bench, bench.simulator_url, twilio_auth_token=_secret("wrong"))
+        barred = with_carrier_at(bench, bench.simulator_url, twilio_auth_token=SecretStr("wrong"))
         for _ in leads:
-            bench_dial(bench, barred)
+            dial_by(bench, barred)
         assert {bench.job(lead)["status"] for lead in leads} == {"queued"}
         assert bench.value("SELECT sum(attempts) FROM outbound_call_jobs") == 0
         bench.age(400)
@@ -101,7 +105,7 @@ class TestAnswers:
 
     def test_a_carrier_that_refuses_the_connection_was_certainly_sent_nothing(self, bench: CallsBench) -> None:
         bench.start(LEAD)
-        bench_dial(bench, with_carrier_at(bench, f"http://127.0.0.1:{free_port()}"))
+        dial_by(bench, with_carrier_at(bench, f"http://127.0.0.1:{free_port()}"))
         attempt, job = bench.attempt(LEAD), bench.job(LEAD)
         assert (attempt["state"], attempt["sent_at"]) == ("not_placed", None)
         assert (job["status"], job["attempts"]) == ("queued", 0)
@@ -110,7 +114,7 @@ class TestAnswers:
 
     def test_a_carrier_whose_name_is_not_known_was_certainly_sent_nothing(self, bench: CallsBench) -> None:
         bench.start(LEAD)
-        bench_dial(bench, with_carrier_at(bench, "http://carrier.invalid"))
+        dial_by(bench, with_carrier_at(bench, "http://carrier.invalid"))
         assert bench.attempt(LEAD)["state"] == "not_placed"
         bench.check()
 
@@ -239,13 +243,20 @@ class TestLostAnswers:
         bench.age(DEADLINE_S + 2)
         cleanup_stuck_dialing_jobs(bench.runtime)
         assert bench.job(LEAD)["status"] == "uncertain"
-        bench.faults(create_429=1)
-        from switchboard_core.calls.dial import _write_down
-        from switchboard_core.calls.settle import Evidence
-        from switchboard_core.calls.states import CallEvent
-
         _write_down(bench.runtime, bench.business_id, admitted.attempt.id, CallEvent.NOT_SENT, Evidence(reason="429"))
         assert bench.job(LEAD)["status"] == "queued"
+        bench.check()
+
+    def test_a_carrier_that_is_away_is_not_asked_about_every_call(self, bench: CallsBench) -> None:
+        leads = numbers(8)
+        bench.start(*leads)
+        bench.faults(create_5xx_before=1, query_5xx=1)
+        bench.execute("UPDATE businesses SET breaker_failures = -100")
+        for _ in leads:
+            bench.dial()
+        assert settle_silent(bench.runtime, silent_s=0).attempts_checked == GIVE_UP_AFTER
+        bench.faults()
+        assert settle_silent(bench.runtime, silent_s=0).attempts_checked == len(leads)
 
 
 class TestKilledWorkers:
@@ -328,7 +339,7 @@ class TestBreaker:
         run = bench.start(*leads)
         away = with_carrier_at(bench, f"http://127.0.0.1:{free_port()}")
         for _ in range(BREAKER_THRESHOLD):
-            bench_dial(bench, away)
+            dial_by(bench, away)
         bench.age(1000)
         assert not bench.pump(run)
         assert bench.report()["calls"] == 0
@@ -367,14 +378,6 @@ class TestBreaker:
         assert bench.value("SELECT breaker_failures FROM businesses") == 0
 
 
-def bench_dial(bench: CallsBench, runtime: Runtime) -> None:
+def dial_by(bench: CallsBench, runtime: Runtime) -> None:
     """Dial the next call with another carrier."""
-    from switchboard_core.calls.dial import dial
-
     dial(runtime, bench.admit())
-
-
-def _secret(text: str) -> object:
-    from pydantic import SecretStr
-
-    return SecretStr(text)

@@ -13,6 +13,9 @@ from kills import counting_attempts, plan_outages, run_outages
 from log_reading import leaks, not_json, secrets_of
 from stack import Stack, running_stack
 from switchboard_cli.devstack import DatabaseUrls
+from switchboard_core.logs import get_logger
+
+log = get_logger(__name__)
 
 SEED_VARIABLE = "SWITCHBOARD_TEST_SEED"
 SEED = int(os.environ.get(SEED_VARIABLE, "3"))
@@ -23,7 +26,7 @@ VICTIMS = ("worker-0", "worker-1", "recorder-0", "api")
 
 # Short windows, so that what has to be waited for comes soon; none is shorter than a loaded machine's pauses.
 SETTINGS = {
-    "SETTLE_AFTER_SECONDS": "2",
+    "SETTLE_AFTER_SECONDS": "1",
     "UNKNOWN_OUTCOME_AFTER_SECONDS": "8",
     "DIAL_DEADLINE_SECONDS": "2",
     "LEASE_SECONDS": "3",
@@ -32,7 +35,7 @@ SETTINGS = {
 }
 FAULTS = {
     "seed": SEED,
-    "callback_lose": 0.08,
+    "callback_lose": 0.05,
     "callback_duplicate": 0.1,
     "callback_delay": 0.1,
     "callback_delay_seconds": 0.5,
@@ -65,7 +68,7 @@ def stack(stack_folder: Path, database_urls: DatabaseUrls, redis_url: str) -> It
 @pytest.mark.timeout(180)
 def test_a_campaign_survives_every_kill_without_a_lost_or_doubled_call(stack: Stack) -> None:
     outages = plan_outages(SEED, VICTIMS, times=2, within=range(3, LEADS - 10))
-    print(f"{SEED_VARIABLE}={SEED}", *outages, sep="\n  ")
+    log.info("planned", **{SEED_VARIABLE: SEED}, outages=[str(outage) for outage in outages])
     stack.sim("POST", "faults", FAULTS)
     business_id, key = stack.business(call_cap=CAP, calls_per_second=200)
     stack.add_leads(business_id, NUMBERS)

@@ -5,7 +5,7 @@ moved by what the carrier says of it, and a run only ends when no worker has bee
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from redis.exceptions import RedisError
@@ -34,6 +34,8 @@ log = get_logger(__name__)
 
 NOT_WITHIN_S = 60.0
 BATCH = 100
+GIVE_UP_AFTER = 3
+"""Questions in a row without an answer, after which a carrier that is away is left alone until the next pass."""
 RECORDING_AWAITED_S = 600.0
 """The carrier is asked for the recording of a call until this long after its end, as long as there is none."""
 _MADE = frozenset({"completed", "absent"})
@@ -51,13 +53,6 @@ class _Seen:
         return self.now - since > timedelta(seconds=seconds)
 
 
-@dataclass
-class _Tally:
-    checked: int = 0
-    settled: int = 0
-    businesses: set[int] = field(default_factory=set)
-
-
 def settle_silent(
     runtime: Runtime, *, silent_s: float | None = None, only_business: int | None = None
 ) -> CleanupReport:
@@ -68,21 +63,34 @@ def settle_silent(
         silent_s: seconds without a word; default from the settings.
         only_business: look at this business only.
     """
-    with runtime.database.crossing() as session:
-        refs = crossing.silent_attempts(
-            session, runtime.settings.settle_after_seconds if silent_s is None else silent_s, BATCH
-        )
-    tally = _Tally()
-    for ref in refs:
-        if only_business is not None and ref.business_id != only_business:
-            continue
-        tally.checked += 1
-        tally.businesses.add(ref.business_id)
+    report, unanswered = CleanupReport(), 0
+    for ref in _silent(runtime, runtime.settings.settle_after_seconds if silent_s is None else silent_s, only_business):
+        report.attempts_checked += 1
         try:
-            tally.settled += _look_into(runtime, ref)
+            report.attempts_settled += _look_into(runtime, ref)
+            unanswered = 0
         except CarrierUnavailableError as error:
             log.warning("the carrier cannot say what became of a call; asked again later", error=str(error))
-    return CleanupReport(attempts_checked=tally.checked, attempts_settled=tally.settled)
+            unanswered += 1
+        if unanswered == GIVE_UP_AFTER:
+            break
+    return report
+
+
+def _silent(runtime: Runtime, silent_s: float, only_business: int | None) -> list[crossing.AttemptRef]:
+    """The attempts that fell silent, oldest first."""
+    if only_business is None:
+        with runtime.database.crossing() as session:
+            return crossing.silent_attempts(session, silent_s, BATCH)
+    heard_of = func.coalesce(CallAttempt.checked_at, CallAttempt.sent_at, CallAttempt.created_at)
+    with runtime.database.tenant(only_business) as session:
+        ids = session.scalars(
+            select(CallAttempt.id)
+            .where(CallAttempt.settled_at.is_(None), heard_of < after_seconds(-silent_s))
+            .order_by(heard_of, CallAttempt.id)
+            .limit(BATCH)
+        )
+        return [crossing.AttemptRef(only_business, attempt_id) for attempt_id in ids]
 
 
 def _look_into(runtime: Runtime, ref: crossing.AttemptRef) -> bool:
@@ -139,14 +147,10 @@ def _at_carrier(runtime: Runtime, attempt: CallAttempt) -> CarrierCall | None:
     assert attempt.sent_at is not None
     # The carrier's times have whole seconds, and its clock is not ours.
     candidates = runtime.carrier.find(attempt.to_number, attempt.sent_at - timedelta(seconds=2))
-    with runtime.database.tenant(attempt.business_id) as session:
-        taken = set(
-            session.scalars(
-                select(CallAttempt.call_sid).where(CallAttempt.call_sid.in_([call.sid for call in candidates]))
-            )
-        )
-    free = [call for call in candidates if call.sid not in taken]
-    return free[0] if free else None
+    with runtime.database.crossing() as session:
+        # Looked up across tenants: another business on the account may have called the same number just before.
+        owners = [(call, crossing.attempt_by_sid(session, call.sid)) for call in candidates]
+    return next((call for call, owner in owners if owner is None or owner.id == attempt.id), None)
 
 
 def list_lost_recordings(runtime: Runtime, *, after_s: float | None = None) -> int:
