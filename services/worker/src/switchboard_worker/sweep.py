@@ -31,6 +31,7 @@ from switchboard_core.metrics import SWEEP_ACTIONS
 from switchboard_core.recordings.models import Recording
 from switchboard_core.runtime import Runtime
 from switchboard_core.settings import ALL_QUEUES
+from switchboard_core.tenancy.service import forget_idempotency_keys
 
 log = get_logger(__name__)
 
