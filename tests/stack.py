@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,11 @@ class Stack:
         process.wait_ready(self.ready_urls[name])
         return process
 
+    def launch(self, role: str, number: int = 0, **env: str) -> ManagedProcess:
+        """Add a worker or recorder with further environment, start it and wait until it is ready."""
+        _add_background(self, role, number, env)
+        return self.start(f"{role}-{number}")
+
     def log(self, name: str) -> str:
         """Everything a service has logged so far."""
         return self.processes[name].log_path.read_text(encoding="utf-8")
@@ -64,6 +69,12 @@ class Stack:
         url = self.urls.owner.replace("postgresql+psycopg://", "postgresql://", 1)
         with psycopg.connect(url, row_factory=dict_row) as connection:
             return connection.execute(query, values).fetchall()
+
+    def change(self, statement: str, *values: object) -> int:
+        """Change the database as its owner; returns how many rows were changed."""
+        url = self.urls.owner.replace("postgresql+psycopg://", "postgresql://", 1)
+        with psycopg.connect(url) as connection:
+            return connection.execute(statement, values).rowcount
 
     def value(self, query: str, *values: object) -> Any:
         """The only value of the only row."""
@@ -156,31 +167,29 @@ def running_stack(
     }
     _add(stack, "simulator", "simulator", sim_env, f"{stack.simulator_url}/api/ready")
     for number in range(workers):
-        _add_background(stack, "worker", number)
+        _add_background(stack, "worker", number, {})
     for number in range(recorders):
-        _add_background(stack, "recorder", number)
+        _add_background(stack, "recorder", number, {})
     if api:
         api_env = {**env, "SERVICE_ROLE": "api", "PORT": str(api_port)}
         _add(stack, "api", "api", api_env, f"{stack.api_url}/api/ready")
-    with ExitStack() as cleanup:
-        for name, process in stack.processes.items():
-            cleanup.callback(_end, process)
+    try:
+        for name in stack.processes:
             stack.start(name)
         yield stack
+    finally:
+        for process in stack.processes.values():
+            if process.running:
+                process.kill()
 
 
-def _add_background(stack: Stack, role: str, number: int) -> None:
+def _add_background(stack: Stack, role: str, number: int, env: Mapping[str, str]) -> None:
     port = free_port()
-    env = {**stack.env, "SERVICE_ROLE": role, "METRICS_PORT": str(port)}
-    _add(stack, f"{role}-{number}", role, env, f"http://127.0.0.1:{port}/api/ready")
+    own = {**stack.env, "SERVICE_ROLE": role, "METRICS_PORT": str(port), **env}
+    _add(stack, f"{role}-{number}", role, own, f"http://127.0.0.1:{port}/api/ready")
 
 
 def _add(stack: Stack, name: str, service: str, env: Mapping[str, str], ready_url: str) -> None:
     argv = [sys.executable, "-c", _MAIN.format(service)]
     stack.processes[name] = ManagedProcess(name, argv, env, stack.folder / f"{name}.log", cwd=stack.folder)
     stack.ready_urls[name] = ready_url
-
-
-def _end(process: ManagedProcess) -> None:
-    if process.running:
-        process.kill()

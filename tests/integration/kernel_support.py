@@ -3,7 +3,7 @@
 import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ import redis
 from psycopg.rows import dict_row
 from rq.utils import as_text
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 from structlog.testing import capture_logs
 
 from switchboard_cli.devstack import APP_ROLE, DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
@@ -45,6 +46,10 @@ GRANT SELECT, INSERT, DELETE ON effects TO {APP_ROLE};
 """
 
 _database_numbers = itertools.count(1)
+
+
+class _UndoneError(Exception):
+    """Rolls a transaction back."""
 
 
 @dataclass
@@ -91,6 +96,12 @@ class Bench:
         """Cancel a job as the api does."""
         with self.runtime.database.tenant(self.business_id) as session:
             self.runtime.tasks.cancel(session, job_id)
+
+    def roll_back(self, change: Callable[[Session], object]) -> None:
+        """Do something in a transaction of the business, and undo it."""
+        with suppress(_UndoneError), self.runtime.database.tenant(self.business_id) as session:
+            change(session)
+            raise _UndoneError
 
     def another_business(self) -> int:
         """A further tenant."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DataError
 
 from integration.kernel_support import TASK, Bench, bench, kernel_database, put
 from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
@@ -72,10 +73,8 @@ def test_without_a_running_job_one_context_is_made_committed_and_closed(jobs: Be
 
 def test_a_context_is_closed_and_rolled_back_when_its_task_raises(jobs: Bench) -> None:
     for _ in range(5):
-        with pytest.raises(RuntimeError), job_context(jobs.business_id) as context:
-            queue_job(TASK, items=1)
-            context.session.execute(text("SELECT 1"))
-            raise RuntimeError
+        with pytest.raises(DataError), job_context(jobs.business_id) as context:
+            context.session.execute(text("SELECT 1 / :zero"), {"zero": queue_job(TASK, items=1) * 0})
     assert connections(jobs) == 0
     assert active_context() is None
     assert jobs.sql("SELECT id FROM background_jobs") == []

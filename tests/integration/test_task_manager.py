@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from integration.kernel_support import ENDS_ITSELF, TASK, Bench, bench, kernel_database, walk
 from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
+from switchboard_core.jobs.kernel import Kernel
 from switchboard_core.jobs.manager import CHANNEL, BackgroundTaskManager, TaskNotFoundError, parse_change
 from switchboard_core.jobs.schemas import TaskSnapshot
 from switchboard_core.jobs.slices import Cursor, Slice, SliceContext
@@ -153,9 +156,7 @@ def test_clean_up(jobs: Bench, tasks: BackgroundTaskManager) -> None:
 def test_nobody_is_told_of_a_change_that_is_rolled_back(jobs: Bench, tasks: BackgroundTaskManager) -> None:
     task_id = create(jobs)
     seen = follow(jobs, task_id)
-    with pytest.raises(RuntimeError), jobs.runtime.database.tenant(jobs.business_id) as session:
-        tasks.cancel(session, task_id)
-        raise RuntimeError
+    jobs.roll_back(lambda session: tasks.cancel(session, task_id))
     assert seen == []
 
 
@@ -168,7 +169,7 @@ def test_only_the_subscribers_of_a_task_are_told(jobs: Bench) -> None:
 
 def test_who_unsubscribed_is_not_told_and_may_say_so_twice(jobs: Bench, tasks: BackgroundTaskManager) -> None:
     task_id = create(jobs)
-    kept, left = follow(jobs, task_id), []
+    kept, left = follow(jobs, task_id), list[TaskSnapshot]()
     unsubscribe = tasks.subscribe(task_id, left.append)
     assert tasks.subscriber_count(task_id) == 2
     unsubscribe()
@@ -179,7 +180,7 @@ def test_who_unsubscribed_is_not_told_and_may_say_so_twice(jobs: Bench, tasks: B
 
 
 def test_a_subscriber_may_leave_while_it_is_told(jobs: Bench, tasks: BackgroundTaskManager) -> None:
-    task_id, seen = create(jobs), []
+    task_id, seen = create(jobs), list[TaskSnapshot]()
 
     def once(change: TaskSnapshot) -> None:
         seen.append(change)
@@ -347,7 +348,7 @@ def test_another_process_hears_the_same_changes(jobs: Bench, channel: Any) -> No
 
 def test_another_process_s_subscribers_are_told(jobs: Bench, channel: Any) -> None:
     task_id = create(jobs)
-    replica = BackgroundTaskManager(jobs.runtime.redis, jobs.runtime.transport)
+    replica = BackgroundTaskManager(jobs.runtime.redis, jobs.runtime.transport, admit_limit=16)
     seen: list[TaskSnapshot] = []
     replica.subscribe(task_id, seen.append)
     jobs.run(jobs.kernel(walk), task_id)
@@ -360,7 +361,7 @@ def test_a_long_list_of_errors_travels_in_part_and_is_whole_for_pollers(
     jobs: Bench, tasks: BackgroundTaskManager, channel: Any
 ) -> None:
     def task(ctx: SliceContext, _payload: dict[str, Any], _cursor: Cursor | None) -> Slice:
-        ctx.each(range(250), lambda _: 1 / 0)  # type: ignore[arg-type, return-value]
+        ctx.each(range(250), lambda _: 1 / 0)  # type: ignore[arg-type]
         return Slice(total=250)
 
     task_id = create(jobs)
@@ -372,12 +373,10 @@ def test_a_long_list_of_errors_travels_in_part_and_is_whole_for_pollers(
 
 
 def test_without_redis_the_task_goes_on_and_this_process_is_told(jobs: Bench) -> None:
-    nobody = redis.Redis(port=9, socket_connect_timeout=0.2, retry=None)
-    tasks = BackgroundTaskManager(nobody, Transport(nobody))
-    task_id, seen = create(jobs), []
+    nobody = redis.Redis(port=9, socket_connect_timeout=0.2, retry=Retry(NoBackoff(), 0))
+    tasks = BackgroundTaskManager(nobody, Transport(nobody), admit_limit=16)
+    task_id, seen = create(jobs), list[TaskSnapshot]()
     tasks.subscribe(task_id, seen.append)
-    from switchboard_core.jobs.kernel import Kernel
-
     kernel = Kernel(jobs.runtime.settings, jobs.runtime.database, Transport(nobody), tasks, {TASK: walk})
     jobs.kernels.append(kernel)
     jobs.run(kernel, task_id)

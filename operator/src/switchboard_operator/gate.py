@@ -2,8 +2,8 @@
 
 Every change of version, images or database is a *transition* with a number that never repeats. It goes through two
 steps, each a Job: ``check`` asks whether release and schema fit and whether something is to be applied, ``expand``
-applies it. Outcomes are recorded in status first; a Job that is gone before its outcome was recorded is run again, which
-is harmless, because migrating twice does nothing. The planner starts Jobs; this module only reads them.
+applies it. Outcomes are recorded in status first; a Job that is gone before its outcome was recorded is run again,
+which is harmless, because migrating twice does nothing. The planner starts Jobs; this module only reads them.
 """
 
 from datetime import datetime, timedelta
@@ -36,7 +36,7 @@ def timestamp(now: datetime) -> str:
 
 def parse_timestamp(text: str) -> datetime:
     """The opposite of ``timestamp``."""
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return datetime.fromisoformat(text)
 
 
 def begin(state: State, target: Target, now: datetime) -> Progress:

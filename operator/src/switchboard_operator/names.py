@@ -18,6 +18,7 @@ MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_BY = "switchboard-operator"
 
 HASH_ANNOTATION = f"{GROUP}/applied-hash"
+TEMPLATE_ANNOTATION = f"{GROUP}/template-hash"
 CHECKSUM_ANNOTATION = f"{GROUP}/secrets-checksum"
 RETRY_ANNOTATION = f"{GROUP}/retry"
 

@@ -162,7 +162,7 @@ def _drift_event(
         )
         return Emit("ScaleCorrected", message, key, warning=True)
     fields = [*paths, *(f"{path} (by {client})" for client, added in foreign.items() for path in added)]
-    shown = ", ".join(fields[:5]) + (f" and {len(fields) - 5} more" if len(fields) > 5 else "")  # noqa: PLR2004
+    shown = ", ".join(fields[:5]) + (f" and {len(fields) - 5} more" if len(fields) > 5 else "")
     return Emit("DriftRepaired", f"{kind} {name} was changed by hand and put back: {shown}.", key, warning=True)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from switchboard_operator import names
 from switchboard_operator.resources import deployment, keda, networkpolicy, pdb, pvc, service, serviceaccount
 from switchboard_operator.resources.base import Manifest, Owner, Release
-from switchboard_operator.spec import QUEUES, Autoscaling, SwitchboardSpec, WorkerPool
+from switchboard_operator.spec import Autoscaling, SwitchboardSpec, WorkerPool
 from switchboard_operator.state import Rendering, State
 
 
@@ -192,9 +192,3 @@ class Renderer:
             deployment.api_deployment(release, release.spec.api.replicas),
             pdb.disruption_budget(self._owner, name, "api"),
         ]
-
-
-def unconsumed_queues(spec: SwitchboardSpec) -> list[str]:
-    """Queues that belong to no pool, or to several; the API server refuses such a spec, an old resource may have it."""
-    consumers = [queue for pool in spec.workers for queue in pool.queues]
-    return [queue for queue in QUEUES if consumers.count(queue) != 1]

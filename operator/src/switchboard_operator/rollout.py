@@ -4,7 +4,6 @@ from datetime import datetime
 
 from switchboard_operator import names, secrets
 from switchboard_operator.actions import Emit, Progress
-from switchboard_operator.drift import is_outdated
 from switchboard_operator.gate import describe, failure_of, timestamp
 from switchboard_operator.render import Renderer, pools, replicas_of
 from switchboard_operator.resources import deployment
@@ -23,18 +22,28 @@ def renderer(observed: Observed, state: State, wanted: SwitchboardSpec | None) -
     return Renderer(observed.owner, state, wanted, keda=observed.keda, existing=existing)
 
 
-def is_rolled_out(wanted: Manifest, live: Manifest | None) -> bool:
-    """All replicas of a Deployment are new, available, and no old one is left."""
-    if live is None or is_outdated(wanted, live):
+def is_replaced(wanted: Manifest, live: Manifest | None) -> bool:
+    """No pod of a Deployment is made from an older template; there may be fewer than there should be."""
+    if live is None or _template(wanted) != _template(live):
         return False
     status = live.get("status", {})
     if status.get("observedGeneration", 0) < live["metadata"].get("generation", 0):
         return False
-    replicas = live["spec"].get("replicas", 1)
-    updated = status.get("updatedReplicas", 0)
-    return bool(
-        updated >= replicas and status.get("replicas", 0) <= updated and status.get("availableReplicas", 0) >= replicas
-    )
+    return bool(status.get("replicas", 0) <= status.get("updatedReplicas", 0))
+
+
+def is_rolled_out(wanted: Manifest, live: Manifest | None) -> bool:
+    """All replicas of a Deployment are new and available, and no old one is left."""
+    if live is None or not is_replaced(wanted, live):
+        return False
+    available: int = live.get("status", {}).get("availableReplicas", 0)
+    replicas: int = live["spec"].get("replicas", 1)
+    return available >= replicas
+
+
+def _template(deployment: Manifest) -> str | None:
+    found: str | None = nested(deployment, "metadata", "annotations", names.TEMPLATE_ANNOTATION)
+    return found
 
 
 def old_pods(observed: Observed, applied: Applied) -> list[PodView]:

@@ -59,7 +59,8 @@ class PodView:
         ended = state.get("terminated") or container.get("lastState", {}).get("terminated") or {}
         waiting = state.get("waiting", {})
         reason = waiting.get("reason", "")
-        scheduled = next((each for each in status.get("conditions", []) if each["type"] == "PodScheduled"), {})
+        conditions: list[dict[str, str]] = status.get("conditions", [])
+        scheduled = next((each for each in conditions if each["type"] == "PodScheduled"), {})
         return cls(
             name=metadata["name"],
             role=found.get(names.ROLE_LABEL),

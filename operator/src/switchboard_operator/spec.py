@@ -4,9 +4,9 @@ A default that is written here becomes part of every resource that does not set 
 systems at the next operator upgrade, so defaults stay as they are; new behaviour gets a new field.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 QUEUES = ("high", "default", "low", "receipts", "receipts_sync", "maintenance", "broadcasts")
@@ -331,6 +331,16 @@ class SwitchboardSpec(Part):
     )
     network_policies: NetworkPolicies = NetworkPolicies()
     paused: bool = Field(default=False, description="The operator looks and reports, and changes nothing.")
+
+    @model_validator(mode="after")
+    def _every_queue_has_one_pool(self) -> Self:
+        """What the CRD's rule says too; a resource may be older than the rule."""
+        consumers: list[str] = [queue for pool in self.workers for queue in pool.queues]
+        wrong = [queue for queue in QUEUES if consumers.count(queue) != 1]
+        if wrong:
+            msg = f"every queue must belong to exactly one pool of workers; look at {', '.join(wrong)}"
+            raise ValueError(msg)
+        return self
 
     def image(self, role: str) -> str:
         """Reference of a role's image.

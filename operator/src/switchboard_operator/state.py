@@ -124,7 +124,7 @@ class State(Part):
         max_length=16,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
-    roles: dict[str, RoleStatus] = {}
+    roles: dict[str, RoleStatus] = Field(default={}, description="Replicas per role.")
     transitions: int = Field(0, description="How many transitions there have been.")
     gate: Gate | None = None
     applied: Applied | None = None

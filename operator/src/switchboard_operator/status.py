@@ -7,11 +7,9 @@ from switchboard_operator import names
 from switchboard_operator.actions import Emit
 from switchboard_operator.gate import describe, timestamp
 from switchboard_operator.problems import Problem, find_problems
-from switchboard_operator.render import pools
 from switchboard_operator.resources.base import Manifest, selector_labels
-from switchboard_operator.rollout import is_rolled_out, old_pods, renderer
+from switchboard_operator.rollout import is_replaced, is_rolled_out, old_pods, renderer
 from switchboard_operator.snapshot import Observed
-from switchboard_operator.spec import SwitchboardSpec
 from switchboard_operator.state import Condition, ConditionType, Gate, LastError, RoleStatus, State
 from switchboard_operator.target import Target
 
@@ -41,7 +39,12 @@ class Fleet:
 
 
 def fleet_of(state: State, target: Target | None, observed: Observed) -> Fleet:
-    """Look at every Deployment that should exist."""
+    """Look at every Deployment that should exist.
+
+    During a roll-out all replicas must be there; later, pods that an autoscaler just asked for are no roll-out.
+    """
+    rolling = state.applied is not None and state.applied.stage in {"workers", "api"}
+    complete = is_rolled_out if rolling else is_replaced
     wanted = [
         each
         for each in renderer(observed, state, target.spec if target else None).objects()
@@ -51,7 +54,7 @@ def fleet_of(state: State, target: Target | None, observed: Observed) -> Fleet:
     for each in wanted:
         name = each["metadata"]["name"]
         live = observed.deployment(name)
-        if not is_rolled_out(each, live):
+        if not complete(each, live):
             waiting.append(f"{name} {_share(live)}")
         if live is None or (live["spec"].get("replicas", 1) and not live.get("status", {}).get("availableReplicas", 0)):
             unavailable.append(name)
@@ -93,15 +96,21 @@ def changes(before: State, after: State) -> list[Emit]:
     old = {condition.type: condition for condition in before.conditions}
     for condition in after.conditions:
         last = old.get(condition.type)
-        if condition.type not in _TOLD or (last and (last.status, last.reason) == (condition.status, condition.reason)):
+        if condition.type not in _TOLD or not _is_news(last, condition):
             continue
-        since = last.last_transition_time if last else "new"
-        reason_before = last.reason if last else ""
-        key = f"{condition.type}.{condition.status}.{condition.reason}.{reason_before}.{since}.{after.transitions}"
+        before_that = f"{last.reason}.{last.last_transition_time}" if last else "new"
+        key = f"{condition.type}.{condition.status}.{condition.reason}.{before_that}.{after.transitions}"
         bad = condition.type == "Degraded" and condition.status == "True"
         words = f"{condition.type}={condition.status}: {condition.message}"
         events.append(Emit(condition.reason, words, key, warning=bad))
     return events
+
+
+def _is_news(last: Condition | None, condition: Condition) -> bool:
+    if last is None:
+        return condition.type == "Degraded" and condition.status == "True"
+    another_problem = condition.type == "Degraded" and last.reason != condition.reason
+    return last.status != condition.status or another_problem
 
 
 def _condition(state: State, kind: ConditionType, verdict: Verdict, observed: Observed, now: datetime) -> Condition:

@@ -2,7 +2,7 @@
 
 from switchboard_operator import names
 from switchboard_operator.resources import pods
-from switchboard_operator.resources.base import Manifest, Release, labels, manifest, selector_labels
+from switchboard_operator.resources.base import Manifest, Release, digest, labels, manifest, selector_labels
 from switchboard_operator.resources.pods import Json
 from switchboard_operator.resources.pvc import claim_name
 from switchboard_operator.spec import Placement, SecretKeyRef, WorkerPool
@@ -27,7 +27,7 @@ def api_deployment(release: Release, replicas: int) -> Manifest:
     pod = pods.pod_spec(release, main, grace_s=pods.PRE_STOP_S + pods.DRAIN_S + pods.MARGIN_S)
     claim = claim_name(release.owner, spec)
     if claim:
-        pods.mount_recordings(pod, release, claim, read_only=True)
+        pods.mount_recordings(pod, claim, read_only=True)
     return _deployment(release, names.api_name(release.owner.name), "api", None, pod, spec.api, replicas)
 
 
@@ -56,7 +56,7 @@ def _background(
     pod = pods.pod_spec(release, main, grace_s=pods.DRAIN_S + pods.MARGIN_S)
     claim = claim_name(release.owner, release.spec)
     if claim and role == "recorder":
-        pods.mount_recordings(pod, release, claim, read_only=False)
+        pods.mount_recordings(pod, claim, read_only=False)
     return _deployment(release, name, role, pool, pod, placement, replicas)
 
 
@@ -103,4 +103,6 @@ def _deployment(
     }
     if replicas is not None:
         body["replicas"] = replicas
-    return manifest("apps/v1", "Deployment", name, owner, labels(owner, role, pool), spec=body)
+    found = manifest("apps/v1", "Deployment", name, owner, labels(owner, role, pool), spec=body)
+    found["metadata"]["annotations"][names.TEMPLATE_ANNOTATION] = digest(template)
+    return found

@@ -147,7 +147,7 @@ def place(spec: Json, placement: Placement, owner: Owner, role: str, pool: str |
     ]
 
 
-def mount_recordings(spec: Json, release: Release, claim: str, *, read_only: bool) -> None:
+def mount_recordings(spec: Json, claim: str, *, read_only: bool) -> None:
     """Add the recordings volume to a pod."""
     mount: Json = {"name": "recordings", "mountPath": RECORDINGS_PATH}
     if read_only:

@@ -144,7 +144,7 @@ def _show_live(output: Output, moments: Iterable[Json], look: Callable[[Json], S
     last: Json = {}
     progress = bars()
     bar = progress.add_task("", total=None)
-    with Live(progress, console=output.console, refresh_per_second=10) as live:
+    with Live(progress, console=output.console, refresh_per_second=4) as live:
         for last in moments:
             sight = look(last)
             progress.update(bar, description=sight.title, completed=sight.done, total=sight.total)

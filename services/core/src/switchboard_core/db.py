@@ -48,8 +48,9 @@ class Base(DeclarativeBase):
     type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it as a plain attribute
         int: BigInteger,
         datetime: DateTime(timezone=True),
-        dict[str, Any]: JSONB,
-        list[Any]: JSONB,
+        # None is SQL's NULL, never the JSON value null.
+        dict[str, Any]: JSONB(none_as_null=True),
+        list[Any]: JSONB(none_as_null=True),
         # Stored as text with a CHECK of each table's own: a value is added without rewriting a type.
         StrEnum: Enum(StrEnum, native_enum=False, length=16, values_callable=_values),
     }

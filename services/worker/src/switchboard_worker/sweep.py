@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from redis.exceptions import RedisError
-from sqlalchemy import select, text
+from sqlalchemy import delete, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from switchboard_core import crossing
@@ -23,7 +23,7 @@ from switchboard_core.calls.cleanup import (
     settle_silent,
 )
 from switchboard_core.calls.models import OutboundCallRun
-from switchboard_core.jobs.models import BackgroundJob
+from switchboard_core.jobs.models import BackgroundJob, WorkerHeartbeat
 from switchboard_core.jobs.queueing import admit, wakeup_of
 from switchboard_core.jobs.transport import WakeUp, process_next_wakeup, recording_wakeup
 from switchboard_core.logs import get_logger
@@ -31,6 +31,7 @@ from switchboard_core.metrics import SWEEP_ACTIONS
 from switchboard_core.recordings.models import Recording
 from switchboard_core.runtime import Runtime
 from switchboard_core.settings import ALL_QUEUES
+from switchboard_core.sql import after_seconds
 from switchboard_core.tenancy.service import forget_idempotency_keys
 
 log = get_logger(__name__)
@@ -75,6 +76,7 @@ class Sweep:
             _Part("slots rebuilt", 15 * interval, self.rebuild_slots),
             _Part("stuck runs mended", 60 * interval, self.mend_stuck_runs),
             _Part("old tasks deleted", 3600.0, self.delete_old_tasks),
+            _Part("dead workers forgotten", 3600.0, self.forget_dead_workers),
         ]
 
     def start(self) -> None:
@@ -199,6 +201,16 @@ class Sweep:
                 deleted += self._runtime.tasks.clean_up(session, older_than)
                 forget_idempotency_keys(session, self._runtime.settings.idempotency_hours)
         return deleted
+
+    def forget_dead_workers(self) -> int:
+        """Delete the heartbeats of processes that were last seen more than a day ago; returns how many."""
+        with self._runtime.database.crossing() as session:
+            gone = session.execute(
+                delete(WorkerHeartbeat)
+                .where(WorkerHeartbeat.seen_at < after_seconds(-86_400.0))
+                .returning(WorkerHeartbeat.name)
+            ).all()
+        return len(gone)
 
 
 def _by_business(refs: list[crossing.Ref]) -> dict[int, list[int]]:

@@ -13,7 +13,7 @@ import typer
 
 from switchboard_cli.errors import CliError
 from switchboard_cli.options import AsJson
-from switchboard_cli.output import Json, Output
+from switchboard_cli.output import Json, Output, clean
 
 if TYPE_CHECKING:
     from switchboard_cli.client import ApiClient
@@ -129,8 +129,8 @@ class _Demo:
             f"  export SWITCHBOARD_URL={stack.at.api} SWITCHBOARD_API_KEY={key}",
             "  switchboard leads list --limit 10",
             f"  switchboard run show {summary.run['id']}",
-            '  switchboard recordings search "call me back"',
-            '  switchboard run start "Second round" --message "Hello {name}" --all --watch',
+            f'  switchboard recordings search "{_words_to_find(summary)}"',
+            '  switchboard run start "Second round" --message "Hello {name}" --tag vip --retry busy=2 --watch',
             "Ctrl-C stops everything.",
         ):
             self._say(line)
@@ -171,6 +171,12 @@ def _with_logs(sentence: str, logs: Path) -> str:
         logs.rmdir()
         return sentence
     return f"{sentence}\nThe logs of all processes were kept in {logs}."
+
+
+def _words_to_find(summary: "Summary") -> str:
+    """Words that a search finds, if anything was understood at all."""
+    heard = max((transcript.heard for transcript in summary.transcripts), key=len, default="call me back")
+    return clean(" ".join(heard.split()[:3]))
 
 
 def _example_leads() -> Path:

@@ -63,7 +63,7 @@ def _show_live(output: Output, moments: Iterable[Moment]) -> Moment:
     progress = bars()
     calls = progress.add_task("leads called", total=None)
     recordings = progress.add_task("recordings  ", total=None)
-    with Live(progress, console=output.console, refresh_per_second=8) as live:
+    with Live(progress, console=output.console, refresh_per_second=4) as live:
         for last in moments:
             sight = sight_of_run(last.run)
             progress.update(calls, completed=sight.done, total=sight.total)

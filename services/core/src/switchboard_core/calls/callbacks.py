@@ -1,17 +1,21 @@
-"""What the carrier's webhooks mean. Each is applied in one transaction; the api acknowledges and never dials."""
+"""What the carrier's webhooks mean. Each is applied in one transaction; the api acknowledges and never dials.
+
+It does hang up, where a call goes on that nobody wants: that must work with every worker dead.
+"""
 
 import uuid
 from collections.abc import Mapping
 from xml.sax.saxutils import escape
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from switchboard_core import crossing
+from switchboard_core.calls.dial import hang_up
 from switchboard_core.calls.models import CallAttempt, OutboundCallJob, OutboundCallRun
 from switchboard_core.calls.progress import wake_pump
 from switchboard_core.calls.settle import Applied, Evidence, apply_event
 from switchboard_core.calls.states import AttemptState, carrier_event
+from switchboard_core.jobs.transport import process_next_wakeup
 from switchboard_core.leads.models import Lead
 from switchboard_core.logs import get_logger
 from switchboard_core.recordings.service import note_recording
@@ -46,8 +50,10 @@ def on_status(runtime: Runtime, ref: crossing.AttemptRef, form: Form) -> Applied
         if applied is None:
             return None
         if applied.hang_up:
-            _ask_to_hang_up(session, runtime, applied)
+            applied.attempt.hangup_requested_at = session.execute(select(db_now())).scalar_one()
         run = applied.run
+    if applied.hang_up:
+        _hang_up_now(runtime, applied)
     if applied.settled_now:
         log.info(
             "enqueuing next job to RQ worker",
@@ -126,14 +132,17 @@ def voice_response(runtime: Runtime, ref: crossing.AttemptRef) -> str:
             .join(Lead, Lead.id == OutboundCallJob.lead_id, isouter=True)
             .where(CallAttempt.id == ref.id)
         ).one()
-    if row.state is AttemptState.CANCELING:
+    if row.state is AttemptState.CANCELING or row.state.settled:
+        # Cancelled, or given up as unknown: nobody wants this conversation any more.
         return '<?xml version="1.0" encoding="UTF-8"?><Response><Hangup/></Response>'
     message = row.message.replace("{name}", row.name or "there")
     return f'<?xml version="1.0" encoding="UTF-8"?><Response><Say>{escape(message)}</Say></Response>'
 
 
-def _ask_to_hang_up(session: Session, runtime: Runtime, applied: Applied) -> None:
-    """A call that goes on though nobody wants it: the pump hangs it up."""
-    applied.attempt.hangup_requested_at = session.execute(select(db_now())).scalar_one()
-    session.flush()
-    wake_pump(session, runtime, applied.run)
+def _hang_up_now(runtime: Runtime, applied: Applied) -> None:
+    """End a call that goes on though nobody wants it: from here, because every worker may be dead."""
+    sid, run = applied.attempt.call_sid, applied.run
+    if sid is None or hang_up(runtime, sid) or run.background_job_id is None:
+        return
+    # The carrier could not be reached: the pump tries again.
+    runtime.transport.wake(process_next_wakeup(run.background_job_id, run.id))

@@ -20,6 +20,9 @@ _WORTH_WAITING_S = 0.25
 """A wait for the rate that is shorter than this is waited out; a longer one is left to the sweep."""
 
 
+_LOOKS = 5
+
+
 def process_next(runtime: Runtime, job_id: int, run_id: int, *, budget_s: float = 2.0) -> bool:
     """Admit and dial calls of the run's business.
 
@@ -91,9 +94,21 @@ def _full(runtime: Runtime, business_id: int) -> bool:
 
 
 def rebuild_slots(session: Session, runtime: Runtime, business_id: int) -> int:
-    """Make the semaphore what PostgreSQL says; returns how many slots are taken. Raises ``RedisError``."""
-    live = session.scalars(select(CallAttempt.id).where(CallAttempt.settled_at.is_(None))).all()
-    return runtime.slots.rebuild(business_id, [str(attempt_id) for attempt_id in live])
+    """Make the semaphore what PostgreSQL says; returns how many slots are taken. Raises ``RedisError``.
+
+    Looks again behind the write: a slot that was freed between reading and writing would come back with it.
+    """
+    live, size = _live(session), 0
+    for _ in range(_LOOKS):
+        size = runtime.slots.rebuild(business_id, live)
+        written, live = live, _live(session)
+        if live == written:
+            break
+    return size
+
+
+def _live(session: Session) -> set[str]:
+    return {str(found) for found in session.scalars(select(CallAttempt.id).where(CallAttempt.settled_at.is_(None)))}
 
 
 def _take_slot(runtime: Runtime, business_id: int, admitted: Admitted) -> None:

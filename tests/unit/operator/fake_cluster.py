@@ -1,0 +1,407 @@
+"""A small cluster for the planner's tests: an API server without HTTP, controllers that move in ticks, and a database.
+
+It checks while it runs what must hold at every moment: no pod of a release before the database was migrated for it, one
+migrator at a time, no contract phase while another release has pods.
+"""
+
+import copy
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from switchboard_operator import names
+from switchboard_operator.actions import (
+    Action,
+    Apply,
+    Delete,
+    Emit,
+    EnsureSecret,
+    ExpireJob,
+    HandOverReplicas,
+    Requeue,
+    TakeOver,
+    WriteStatus,
+)
+from switchboard_operator.kinds import ObjectKey, key_of
+from switchboard_operator.plan import plan
+from switchboard_operator.resources.base import Manifest, Owner
+from switchboard_operator.snapshot import Observed, PodView
+from switchboard_operator.spec import SwitchboardSpec
+from switchboard_operator.state import State
+
+OWNER = Owner(name="main", namespace="calls", uid="uid-main")
+START = datetime(2026, 1, 26, 11, 0, tzinfo=UTC)
+
+
+def spec_dict(version: str = "1.0.0", **changes: Any) -> dict[str, Any]:
+    """A valid spec; ``changes`` replace whole fields."""
+    found: dict[str, Any] = {
+        "version": version,
+        "database": {
+            "secretRef": {"name": "switchboard-db", "key": "url"},
+            "migrationSecretRef": {"name": "switchboard-db", "key": "ownerUrl"},
+        },
+        "redis": {"secretRef": {"name": "switchboard-redis", "key": "url"}},
+        "carrier": {"secretRef": {"name": "twilio"}},
+        "storage": {"url": "s3://recordings"},
+        "api": {"replicas": 2, "publicUrl": "https://calls.example.com"},
+        "workers": [
+            {"name": "calls", "queues": ["high", "default"], "replicas": 2},
+            {"name": "bulk", "queues": ["low", "receipts", "receipts_sync", "maintenance", "broadcasts"]},
+        ],
+        "recorder": {},
+    }
+    return found | changes
+
+
+def make_spec(version: str = "1.0.0", **changes: Any) -> SwitchboardSpec:
+    """The same as a model."""
+    return SwitchboardSpec.model_validate(spec_dict(version, **changes))
+
+
+def make_secrets() -> dict[str, dict[str, str] | None]:
+    """The Secrets that ``spec_dict`` names."""
+    return {
+        "switchboard-db": {"url": "YXBw", "ownerUrl": "b3duZXI="},
+        "switchboard-redis": {"url": "cmVkaXM="},
+        "twilio": {"accountSid": "QUM=", "authToken": "dG9rZW4="},
+        "main-internal": {"token": "cmFuZG9t"},
+    }
+
+
+@dataclass
+class Release:
+    """What a release's migrations do: ``seq`` after expand, ``min_seq`` after contract; it needs ``needs``."""
+
+    seq: int
+    min_seq: int
+
+
+@dataclass
+class Database:
+    """The schema, and everything that was done to it."""
+
+    seq: int = 0
+    min_seq: int = 0
+    down: bool = False
+    broken: set[str] = field(default_factory=set)
+    runs: list[tuple[str, str]] = field(default_factory=list)
+
+    def migrate(self, version: str, step: str, release: Release) -> tuple[int, str]:
+        """Run a step; returns the exit code and the last words."""
+        self.runs.append((version, step))
+        if self.down:
+            return 1, "The database cannot be reached."
+        if release.seq < self.min_seq:
+            return names.EXIT_INCOMPATIBLE, '{"ok": false, "reason": "This release is too old for the database."}'
+        if step == "check":
+            return (names.EXIT_PENDING, "pending") if self.seq < release.seq else (0, "")
+        if version in self.broken and step == "expand":
+            return 1, "Migration 105 failed."
+        if step == "expand":
+            self.seq = max(self.seq, release.seq)
+        else:
+            self.min_seq = max(self.min_seq, release.min_seq)
+        return 0, ""
+
+
+@dataclass
+class Pod:
+    """A pod of the fake cluster."""
+
+    name: str
+    deployment: str
+    role: str
+    release: str
+    version: str
+    template: str
+    ready: bool = False
+
+
+RELEASES = {
+    "1.0.0": Release(seq=104, min_seq=100),
+    "1.1.0": Release(seq=105, min_seq=104),
+    "1.2.0": Release(seq=106, min_seq=105),
+    "1.3.0": Release(seq=107, min_seq=106),
+}
+
+
+class FakeCluster:
+    """One Switchboard and everything around it."""
+
+    def __init__(self, spec: dict[str, Any] | None = None) -> None:
+        self.spec = spec or spec_dict()
+        self.generation = 1
+        self.annotations: dict[str, str] = {}
+        self.status: dict[str, Any] = {}
+        self.secrets: dict[str, dict[str, str] | None] = make_secrets() | {"main-internal": None}
+        self.objects: dict[ObjectKey, Manifest] = {}
+        self.pods: list[Pod] = []
+        self.job_pods: dict[str, PodView] = {}
+        self.database = Database()
+        self.now = START
+        self.keda = False
+        self.recommendations: dict[str, int] = {}
+        self.events: list[Emit] = []
+        self.writes = 0
+        self.frozen: set[str] = set()
+        self._numbers = itertools.count(1)
+        self.resource_version = 1
+
+    # --- What a user does -------------------------------------------------------------------------------------------
+
+    def change(self, **fields: Any) -> None:
+        """Edit the spec."""
+        self.spec = self.spec | fields
+        self.generation += 1
+        self.resource_version += 1
+
+    def annotate(self, nonce: str) -> None:
+        """Ask for a retry."""
+        self.annotations[names.RETRY_ANNOTATION] = nonce
+        self.resource_version += 1
+
+    # --- What the operator does -------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """The status as the operator reads it."""
+        return State.model_validate(self.status)
+
+    def condition(self, kind: str) -> tuple[str, str]:
+        """Status and reason of a condition."""
+        found = next(each for each in self.state.conditions if each.type == kind)
+        return found.status, found.reason
+
+    def message(self, kind: str) -> str:
+        """Message of a condition."""
+        return next(each for each in self.state.conditions if each.type == kind).message
+
+    def observe(self) -> Observed:
+        """A snapshot, independent of what happens later."""
+        pods = [
+            PodView(name=pod.name, role=pod.role, release=pod.release, started=pod.name) for pod in self.pods
+        ]
+        return Observed(
+            owner=OWNER,
+            generation=self.generation,
+            resource_version=str(self.resource_version),
+            annotations=dict(self.annotations),
+            state=self.state,
+            secrets=copy.deepcopy(self.secrets),
+            objects=copy.deepcopy(self.objects),
+            pods=(*pods, *self.job_pods.values()),
+            keda=self.keda,
+            recommendations=dict(self.recommendations),
+        )
+
+    def plan(self) -> list[Action]:
+        """What the planner wants now."""
+        return plan(SwitchboardSpec.model_validate(self.spec), self.observe(), self.now)
+
+    def perform(self, action: Action) -> bool:
+        """One API call; whether it changed anything."""
+        if isinstance(action, Emit) and action.key in {event.key for event in self.events}:
+            return False
+        self.writes += 1
+        match action:
+            case Apply(manifest=manifest):
+                self._apply(manifest)
+            case Delete(key=key, uid=uid):
+                assert self.objects[key]["metadata"]["uid"] == uid
+                self._delete(key)
+            case WriteStatus(state=state, resource_version=seen):
+                assert seen == str(self.resource_version), "a status write on an outdated resource"
+                self.status = state.dump()
+                self.resource_version += 1
+            case Emit():
+                self.events.append(action)
+            case EnsureSecret():
+                self.secrets["main-internal"] = self.secrets.get("main-internal") or {"token": "cmFuZG9t"}
+            case ExpireJob(name=name, seconds=seconds):
+                self.objects["Job", name]["spec"]["ttlSecondsAfterFinished"] = seconds
+            case HandOverReplicas(name=name, replicas=replicas):
+                live = self.objects["Deployment", name]
+                live["spec"]["replicas"] = replicas
+                live["metadata"]["managedFields"].append(
+                    {"manager": names.SCALE_MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+                )
+            case TakeOver(key=key, managed_fields=managed):
+                self.objects[key]["metadata"]["managedFields"] = managed
+                self.objects[key]["metadata"]["annotations"][names.HASH_ANNOTATION] = ""
+        return True
+
+    def _apply(self, manifest: Manifest) -> None:
+        key = key_of(manifest)
+        old = self.objects.get(key)
+        live = copy.deepcopy(manifest)
+        metadata = live["metadata"]
+        fields: dict[str, Any] = {"f:spec": {"f:template": {}}}
+        if "replicas" in live.get("spec", {}):
+            fields["f:spec"]["f:replicas"] = {}
+        managed = [{"manager": names.FIELD_MANAGER, "operation": "Apply", "fieldsV1": fields}]
+        if old:
+            kept = [entry for entry in old["metadata"]["managedFields"] if entry["manager"] == names.SCALE_MANAGER]
+            managed += kept
+            if key[0] == "Deployment" and "replicas" not in live["spec"]:
+                live["spec"]["replicas"] = old["spec"]["replicas"] if kept else 1
+            live["status"] = old.get("status", {})
+        changed = old is None or old.get("spec") != live.get("spec")
+        metadata |= {
+            "uid": old["metadata"]["uid"] if old else f"uid-{next(self._numbers)}",
+            "resourceVersion": str(next(self._numbers)),
+            "generation": (old["metadata"]["generation"] if old else 0) + int(changed),
+            "managedFields": managed,
+        }
+        self.objects[key] = live
+
+    def _delete(self, key: ObjectKey) -> None:
+        del self.objects[key]
+        if key[0] == "Job":
+            self.job_pods = {name: pod for name, pod in self.job_pods.items() if pod.job != key[1]}
+
+    # --- What the cluster does --------------------------------------------------------------------------------------
+
+    def tick(self) -> bool:
+        """Let every controller take one step; whether anything changed."""
+        self.now += timedelta(seconds=1)
+        before = (copy.deepcopy(self.objects), [vars(pod).copy() for pod in self.pods], dict(self.job_pods))
+        for (kind, name), live in list(self.objects.items()):
+            if kind == "Job":
+                self._run_job(name, live)
+        deployments = {name for kind, name in self.objects if kind == "Deployment"}
+        self.pods = [pod for pod in self.pods if pod.deployment in deployments]
+        for name in sorted(deployments):
+            self._roll(name)
+        self.check_invariants()
+        return before != (self.objects, [vars(pod) for pod in self.pods], self.job_pods)
+
+    def _run_job(self, name: str, live: Manifest) -> None:
+        status = live.setdefault("status", {})
+        if status.get("conditions"):
+            return
+        if not status.get("active"):
+            active = [
+                key for key, each in self.objects.items() if key[0] == "Job" and each.get("status", {}).get("active")
+            ]
+            assert not active, f"two migrators at a time: {active}, {name}"
+            status["active"] = 1
+            return
+        container = live["spec"]["template"]["spec"]["containers"][0]
+        version = container["image"].rpartition(":")[2]
+        step = next(word for word in ("check", "contract", "expand") if any(word in arg for arg in container["command"]))
+        if step == "contract":
+            others = [pod for pod in self.pods if pod.version != version]
+            assert not others, f"contract phase while other releases have pods: {others}"
+        code, words = self.database.migrate(version, step, RELEASES[version])
+        pod = f"{name}-{status.get('failed', 0)}"
+        self.job_pods[pod] = PodView(
+            name=pod, role="migrate", job=name, finished=True, exit_code=code, message=words, started=pod
+        )
+        if code == 0:
+            status |= {"active": 0, "conditions": [{"type": "Complete", "status": "True"}]}
+            return
+        status["failed"] = status.get("failed", 0) + 1
+        fatal = code in live["spec"]["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"]
+        if fatal or status["failed"] > live["spec"]["backoffLimit"]:
+            status |= {"active": 0, "conditions": [{"type": "Failed", "status": "True", "reason": "Backoff"}]}
+
+    def _roll(self, name: str) -> None:
+        live = self.objects["Deployment", name]
+        template = live["metadata"]["annotations"][names.TEMPLATE_ANNOTATION]
+        wanted = live["spec"]["replicas"]
+        mine = [pod for pod in self.pods if pod.deployment == name]
+        new = [pod for pod in mine if pod.template == template]
+        old = [pod for pod in mine if pod.template != template]
+        for pod in new:
+            pod.ready = pod.version not in self.frozen
+        ready = [pod for pod in mine if pod.ready]
+        if len(new) < wanted and len(mine) <= wanted:
+            self.pods.append(self._pod(name, live, template))
+        elif old and len(ready) > wanted:
+            self.pods.remove(old[0])
+        elif not old and len(new) > wanted:
+            self.pods.remove(new[-1])
+        mine = [pod for pod in self.pods if pod.deployment == name]
+        live["status"] = {
+            "observedGeneration": live["metadata"]["generation"],
+            "replicas": len(mine),
+            "updatedReplicas": sum(pod.template == template for pod in mine),
+            "availableReplicas": sum(pod.ready for pod in mine),
+        }
+
+    def _pod(self, name: str, live: Manifest, template: str) -> Pod:
+        found = live["spec"]["template"]["metadata"]["labels"]
+        return Pod(
+            name=f"{name}-{next(self._numbers):06}",
+            deployment=name,
+            role=found[names.ROLE_LABEL],
+            release=found[names.RELEASE_LABEL],
+            version=found["app.kubernetes.io/version"],
+            template=template,
+        )
+
+    def check_invariants(self) -> None:
+        """What must hold at every moment."""
+        for pod in self.pods:
+            release = RELEASES[pod.version]
+            assert self.database.seq >= release.seq, f"{pod.name} runs before its migration"
+            assert self.database.min_seq <= release.seq, f"{pod.name} runs on a schema that lost what it needs"
+
+    # --- Until nothing moves ----------------------------------------------------------------------------------------
+
+    def settle(self, interrupt: Callable[[int], bool] = lambda _: False, limit: int = 600) -> int:
+        """Reconcile and tick until both rest; returns how many actions were performed.
+
+        Args:
+            interrupt: asked after every action with its number; true forgets the rest of that plan.
+            limit: of rounds; more mean that it does not converge.
+        """
+        performed = 0
+        for _ in range(limit):
+            done = 0
+            for action in self.plan():
+                if isinstance(action, Requeue):
+                    continue
+                if not self.perform(action):
+                    continue
+                done += 1
+                performed += 1
+                if interrupt(performed):
+                    break
+            if not self.tick() and not done:
+                return performed
+        msg = f"not settled after {limit} rounds: {self.state.conditions}, {self.plan()}"
+        raise AssertionError(msg)
+
+    def lasting(self) -> dict[ObjectKey, Manifest]:
+        """All objects but Jobs, without what the API server adds."""
+        return {key: _bare(live) for key, live in sorted(self.objects.items()) if key[0] != "Job"}
+
+    def versions(self) -> dict[str, str]:
+        """Which release each Deployment runs."""
+        return {pod.deployment: pod.version for pod in self.pods}
+
+    def told(self) -> list[str]:
+        """Reasons of all events."""
+        return [event.reason for event in self.events]
+
+
+def _bare(live: Manifest) -> Manifest:
+    found = copy.deepcopy(live)
+    found.pop("status", None)
+    for key in ("uid", "resourceVersion", "generation", "managedFields"):
+        found["metadata"].pop(key, None)
+    return found
+
+
+def containers(manifest: Manifest) -> Iterator[dict[str, Any]]:
+    """Containers of a Deployment or Job."""
+    yield from manifest["spec"]["template"]["spec"]["containers"]
+
+
+def environment(manifest: Manifest) -> dict[str, Any]:
+    """Variables of the first container."""
+    return {each["name"]: each.get("value", each.get("valueFrom")) for each in next(containers(manifest))["env"]}
