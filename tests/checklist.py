@@ -1,12 +1,13 @@
 """What happened on one running stack, gathered once for the many tests of the contract's checklist."""
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 from redis import Redis
 from rq import Queue
 from rq.job import Job
@@ -15,18 +16,22 @@ from rq.serializers import JSONSerializer
 from stack import Stack
 from switchboard_core.calls.semaphore import CallSemaphore
 from switchboard_core.calls.states import CallStatus
+from switchboard_simulator.settings import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN
 
 Json = dict[str, Any]
 
 SHORT, LONG = "+1415555", "+1202555"
-"""Prefixes of numbers: calls to the second last two minutes unless they are hung up."""
+"""Prefixes of numbers: calls to the second go on for ten minutes unless they are hung up."""
 
 _TEXT_FIELD = re.compile(r"(\w+)=(\S+)")
 
 
+_taken = count(1000)
+
+
 def numbers(prefix: str, many: int) -> list[str]:
-    """So many numbers of an area."""
-    return [f"{prefix}{number:04d}" for number in range(3000, 3000 + many)]
+    """So many numbers of an area that no other campaign calls."""
+    return [f"{prefix}{next(_taken):04d}" for _ in range(many)]
 
 
 @dataclass
@@ -115,9 +120,27 @@ def waiting_in_rq(stack: Stack, queue: str) -> list[str]:
 def rq_job(stack: Stack, rq_id: str) -> Job:
     """A job as RQ itself reads it."""
     with Redis.from_url(stack.redis_url) as redis:
-        job = Job.fetch(rq_id, connection=redis, serializer=JSONSerializer)
-        job.args  # noqa: B018 - unpacked while the connection is open
-        return job
+        return Job.fetch(rq_id, connection=redis, serializer=JSONSerializer)
+
+
+def hang_up(stack: Stack, call_sid: str) -> None:
+    """End a call as if the callee had hung up."""
+    url = f"{stack.simulator_url}/2010-04-01/Accounts/{DEMO_ACCOUNT_SID}/Calls/{call_sid}.json"
+    answer = httpx.post(url, data={"Status": "completed"}, auth=(DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN), trust_env=False)
+    answer.raise_for_status()
+
+
+def transactions_of(stack: Stack, service: str) -> int:
+    """How many connections of a service are in the middle of a transaction."""
+    url = stack.urls.app.replace("postgresql+psycopg://", "postgresql://", 1)
+    query = (
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND application_name = %s AND state <> 'idle'"
+    )
+    with psycopg.connect(url) as connection:
+        row = connection.execute(query, (f"switchboard-{service}",)).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def allow_startup_cleanup(stack: Stack) -> None:
@@ -148,6 +171,10 @@ def text_fields(line: str) -> dict[str, str]:
 
 def await_task(stack: Stack, client: httpx.Client, task_id: int) -> Json:
     """Wait for the end of a task; returns it."""
-    read: Callable[[], Json] = lambda: client.get(f"/api/tasks/{task_id}").raise_for_status().json()  # noqa: E731
-    stack.await_true(lambda: read()["status"] not in {"pending", "running"}, f"the end of task {task_id}")
-    return read()
+
+    def task() -> Json:
+        shown: Json = client.get(f"/api/tasks/{task_id}").raise_for_status().json()
+        return shown
+
+    stack.await_true(lambda: task()["status"] not in {"pending", "running"}, f"the end of task {task_id}")
+    return task()

@@ -43,7 +43,7 @@ class Stack:
         process.wait_ready(self.ready_urls[name])
         return process
 
-    def launch(self, role: str, number: int = 0, **env: str) -> ManagedProcess:
+    def launch(self, role: str, env: Mapping[str, str], number: int = 0) -> ManagedProcess:
         """Add a worker or recorder with further environment, start it and wait until it is ready."""
         _add_background(self, role, number, env)
         return self.start(f"{role}-{number}")

@@ -260,7 +260,9 @@ def test_an_earlier_failure_is_not_shown_with_a_finished_job(client: "redis.Redi
     execution = begin(job, client)
     Result.create_failure(job, 60, "boom")
     end(transport, job, execution, "failed")
-    assert fetch(client).latest_result().exc_string == "boom"
+    failure = fetch(client).latest_result()
+    assert failure is not None
+    assert failure.exc_string == "boom"
     transport.push(WAKEUP)
     job = pop(client)
     end(transport, job, begin(job, client), "finished")

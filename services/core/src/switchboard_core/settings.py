@@ -134,11 +134,12 @@ class Settings(LogSettings):
     def queues_for(self, role: ServiceRole) -> tuple[str, ...]:
         """Queues of a worker or recorder, highest priority first.
 
-        A recorder always consumes ``recordings``: no setting can switch its loop off.
+        A recorder always consumes ``recordings`` and nothing else: no setting can switch its loop off, and an
+        environment that it shares with workers does not hand it jobs whose code it does not have. Nor the other way.
         """
         if role is ServiceRole.RECORDER:
-            return tuple(dict.fromkeys((*RECORDER_QUEUES, *self.rq_queues)))
-        return self.rq_queues or WORKER_QUEUES
+            return RECORDER_QUEUES
+        return tuple(name for name in self.rq_queues if name not in RECORDER_QUEUES) or WORKER_QUEUES
 
 
 def describe(error: ValidationError) -> str:

@@ -3,7 +3,6 @@
 import random
 import tempfile
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -155,14 +154,13 @@ def _stay_for(seconds: float) -> None:
 def _keep(recorder: Recorder, row: Recording, file: Downloaded) -> dict[str, Any]:
     """Put a downloaded file into the store; what is known of it afterwards."""
     duration_ms = probe_wav(file.path).duration_ms
-    month = datetime.now(UTC).strftime("%Y-%m")
-    stored = recorder.store.put(
-        f"{row.business_id}/{month}/{row.recording_sid}.wav", file.path, "audio/x-wav", file.sha256
-    )
+    # Made of the row alone: a second download, after a crash, must not leave a second object.
+    key = f"{row.business_id}/{row.created_at:%Y-%m}/{row.recording_sid}.wav"
+    stored = recorder.store.put(key, file.path, "audio/x-wav", file.sha256)
     log.info("WORKER_DOWNLOAD_DONE", file=stored.url, bytes=stored.size, duration_ms=duration_ms)
     return {
         "status": RecordingStatus.DOWNLOADED,
-        "object_key": f"{row.business_id}/{month}/{row.recording_sid}.wav",
+        "object_key": key,
         "bytes": stored.size,
         "sha256": stored.sha256,
         "duration_ms": duration_ms,

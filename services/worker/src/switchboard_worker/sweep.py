@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from redis.exceptions import RedisError
-from sqlalchemy import delete, select, text
+from sqlalchemy import delete, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from switchboard_core import crossing
@@ -93,10 +93,8 @@ class Sweep:
         while not self._stop.wait(self._runtime.settings.sweep_interval_seconds):
             try:
                 self.tick()
-            except (SQLAlchemyError, RedisError) as error:
+            except SQLAlchemyError as error:
                 log.warning("sweep interrupted; the next one goes on", error=type(error).__name__)
-            except Exception:
-                log.exception("sweep failed; the next one goes on")
 
     def tick(self) -> bool:
         """Do every part that is due; false where another process sweeps."""
@@ -107,10 +105,7 @@ class Sweep:
                 if self._stop.is_set() or time.monotonic() < part.due_at:
                     continue
                 part.due_at = time.monotonic() + part.every_s
-                mended = part.run()
-                if mended:
-                    SWEEP_ACTIONS.labels(action=part.name).inc(mended)
-                    log.debug("sweep", action=part.name, number=mended)
+                _mend(part)
                 # Keeps the lock's transaction from being ended as idle.
                 lock.execute(text("SELECT 1"))
         return True
@@ -125,8 +120,9 @@ class Sweep:
         orphans: list[_Orphan] = []
         for business_id, ids in _by_business(refs).items():
             with self._runtime.database.tenant(business_id) as session:
-                jobs = session.scalars(select(BackgroundJob).where(BackgroundJob.id.in_(ids)))
-                orphans += [_Orphan(wakeup_of(job), job.lease_until is not None) for job in jobs]
+                ran_out = func.coalesce(BackgroundJob.lease_until < func.clock_timestamp(), False)
+                jobs = session.execute(select(BackgroundJob, ran_out).where(BackgroundJob.id.in_(ids)))
+                orphans += [_Orphan(wakeup_of(job), lease_ran_out) for job, lease_ran_out in jobs]
         return self._enqueue(orphans, queued)
 
     def admit_waiting_jobs(self) -> int:
@@ -168,8 +164,9 @@ class Sweep:
         orphans: list[_Orphan] = []
         for business_id, ids in _by_business(refs).items():
             with self._runtime.database.tenant(business_id) as session:
-                rows = session.execute(select(Recording.id, Recording.lease_until).where(Recording.id.in_(ids)))
-                orphans += [_Orphan(recording_wakeup(row.id), row.lease_until is not None) for row in rows]
+                ran_out = func.coalesce(Recording.lease_until < func.clock_timestamp(), False)
+                rows = session.execute(select(Recording.id, ran_out).where(Recording.id.in_(ids)))
+                orphans += [_Orphan(recording_wakeup(row_id), lease_ran_out) for row_id, lease_ran_out in rows]
         return self._enqueue(orphans, queued)
 
     def _enqueue(self, orphans: list[_Orphan], queued: set[str]) -> int:
@@ -211,6 +208,20 @@ class Sweep:
                 .returning(WorkerHeartbeat.name)
             ).all()
         return len(gone)
+
+
+def _mend(part: _Part) -> None:
+    """Run one part; whatever happens to it keeps no other from being run."""
+    try:
+        mended = part.run()
+    except (SQLAlchemyError, RedisError) as error:
+        log.warning("sweep interrupted; the next one goes on", action=part.name, error=type(error).__name__)
+    except Exception:
+        log.exception("sweep failed; the next one goes on", action=part.name)
+    else:
+        if mended:
+            SWEEP_ACTIONS.labels(action=part.name).inc(mended)
+            log.debug("sweep", action=part.name, number=mended)
 
 
 def _by_business(refs: list[crossing.Ref]) -> dict[int, list[int]]:

@@ -12,7 +12,7 @@ _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL
 # Seconds: a call is over in about one and a half.
 RING_SECONDS = 0.3
 TALK_SECONDS = 1.0
-OUTCOMES = {"answer": 13, "machine": 6, "busy": 25, "no_answer": 46, "fail": 10}
+OUTCOMES = {"answer": 11, "machine": 5, "busy": 26, "no_answer": 50, "fail": 8}
 """Weights, much like those of real campaigns: most calls are not answered."""
 
 HANG_UPS = (

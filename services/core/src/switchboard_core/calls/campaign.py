@@ -76,6 +76,7 @@ def _expand(
         if ctx.out_of_time:
             break
     total = sum(counts(session, run.id).values())
+    log.debug("run expanding", run_id=run.id, after_lead=after, jobs=total)
     return Slice(next_cursor={"after_lead": after}, total=total)
 
 
@@ -93,6 +94,7 @@ def _expanded(runtime: Runtime, ctx: SliceContext, run: OutboundCallRun) -> Slic
 
 def _watch(runtime: Runtime, ctx: SliceContext, run: OutboundCallRun) -> Slice:
     by_status = counts(ctx.session, run.id)
+    log.debug("run watched", run_id=run.id, **{state.value: number for state, number in by_status.items() if number})
     if all(status.terminal for status, number in by_status.items() if number):
         return _close(ctx, run, RunStatus.COMPLETED, by_status)
     if run.status is RunStatus.RUNNING and by_status[CallStatus.QUEUED]:

@@ -18,9 +18,8 @@ log = get_logger(__name__)
 
 _WORTH_WAITING_S = 0.25
 """A wait for the rate that is shorter than this is waited out; a longer one is left to the sweep."""
-
-
 _LOOKS = 5
+"""How often a rebuild looks again while slots are taken and freed under its hands."""
 
 
 def process_next(runtime: Runtime, job_id: int, run_id: int, *, budget_s: float = 2.0) -> bool:
