@@ -128,7 +128,9 @@ def assert_invariants(
     deadline = time.monotonic() + within_s
     while found := violations(owner_url, redis, simulator_url, at_rest=at_rest):
         if time.monotonic() > deadline:
-            shown = [f"- {line}" for line in found[:_SHOWN]] + [f"and {len(found) - _SHOWN} more"] * (len(found) > _SHOWN)
+            shown = [f"- {line}" for line in found[:_SHOWN]] + [f"and {len(found) - _SHOWN} more"] * (
+                len(found) > _SHOWN
+            )
             raise AssertionError("broken invariants:\n" + "\n".join(shown))
         time.sleep(0.05)
 
@@ -173,7 +175,8 @@ def carrier_report(simulator_url: str) -> dict[str, Any]:
 
 def _slots(redis: Redis, businesses: list[int], attempts: list[dict[str, Any]]) -> Iterator[str]:
     for business_id in businesses:
-        taken = {item.decode() for item in redis.smembers(f"switchboard:slots:{business_id}")}
+        members = redis.smembers(f"switchboard:slots:{business_id}")
+        taken = {item.decode() if isinstance(item, bytes) else item for item in members}
         live = {row["id"] for row in attempts if row["business_id"] == business_id and row["settled_at"] is None}
         if taken != live:
             yield (

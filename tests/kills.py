@@ -31,21 +31,20 @@ class Outage:
         return f"{'+'.join(self.victims)} at {self.at}, back at {self.back_at}"
 
 
-def plan_outages(seed: int, victims: Sequence[str], *, times: int, within: range) -> list[Outage]:
-    """Kill each victim ``times`` times on its own, and all of them at once one time more.
+def plan_outages(seed: int, singles: Sequence[str], *, within: range) -> list[Outage]:
+    """Kill one process after the other, in any order, and somewhere among them all of them at once.
 
     Outages never overlap, and whoever dies alone leaves the others alive: a campaign goes on meanwhile.
 
     Args:
         seed: decides everything.
-        victims: names of the stack's processes.
-        times: outages of each victim.
+        singles: names of the stack's processes, each as often as it dies on its own.
         within: attempts that the campaign admits for certain.
     """
     dice = random.Random(seed)
-    groups: list[tuple[str, ...]] = [(victim,) for victim in victims for _ in range(times)]
+    groups: list[tuple[str, ...]] = [(victim,) for victim in singles]
     dice.shuffle(groups)
-    groups.insert(dice.randrange(len(groups) + 1), tuple(victims))
+    groups.insert(dice.randrange(len(groups) + 1), tuple(dict.fromkeys(singles)))
     points = sorted(dice.sample(within, len(groups)))
     outages = []
     for index, (at, group) in enumerate(zip(points, groups, strict=True)):

@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +21,7 @@ from rq.serializers import JSONSerializer
 from sqlalchemy.orm import Session
 
 from integration.api_support import _Server
+from integration.calls_carrier import DisturbedCarrier, KilledError, kill
 from invariants import assert_invariants, carrier_report
 from switchboard_api.app import create_app
 from switchboard_api.server import bind, server_for
@@ -28,8 +29,7 @@ from switchboard_cli.devstack import DatabaseUrls
 from switchboard_core import crossing
 from switchboard_core.calls import callbacks, pump, service
 from switchboard_core.calls.admission import Admitted, admit_next
-from switchboard_core.calls.carrier import Carrier, CarrierCall
-from switchboard_core.calls.models import OutboundCallRun
+from switchboard_core.calls.dial import dial
 from switchboard_core.calls.schemas import RunCreate, RunView
 from switchboard_core.calls.settle import Applied
 from switchboard_core.jobs.kernel import Kernel, Outcome
@@ -44,32 +44,6 @@ from switchboard_worker.tasks.entry import tasks
 
 CALLER = "+14155550100"
 Row = dict[str, Any]
-
-
-class KilledError(BaseException):
-    """The worker was killed at this point: nothing after it runs, no handler sees it as an error."""
-
-
-@dataclass
-class DyingCarrier:
-    """A carrier whose caller is killed: just ``before`` the first byte is sent, or ``after`` it, before the answer."""
-
-    carrier: Carrier
-    dies: str
-
-    @property
-    def account_sid(self) -> str:
-        return self.carrier.account_sid
-
-    def create(self, order: Any, before_send: Callable[[], None]) -> CarrierCall:
-        if self.dies == "before":
-            before_send()
-        else:
-            self.carrier.create(order, before_send)
-        raise KilledError
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.carrier, name)
 
 
 @dataclass
@@ -226,21 +200,20 @@ class CallsBench:
         pump._take_slot(self.runtime, outcome.attempt.business_id, outcome)
         return outcome
 
-    def dial(self, admitted: Admitted | None = None) -> Admitted:
-        """Place a call and write down the answer."""
+    def dial(self, admitted: Admitted | None = None, **disturbances: Callable[[], object]) -> Admitted:
+        """Place a call and write down the answer, disturbed in one of the ways of ``DisturbedCarrier``."""
         admitted = admitted or self.admit()
-        pump.dial(self.runtime, admitted)
+        carrier = DisturbedCarrier(self.runtime.carrier, **disturbances)
+        dial(replace(self.runtime, carrier=carrier), admitted)
         return admitted
 
-    def die_dialling(self, dies: str) -> Admitted:
-        """Admit a call, and be killed ``before`` or ``after`` the send."""
+    def die_dialling(self, moment: str) -> Admitted:
+        """Admit a call, and be killed at a moment of ``DisturbedCarrier``."""
         admitted = self.admit()
-        doomed = replace(self.runtime, carrier=DyingCarrier(self.runtime.carrier, dies))
-        try:
-            pump.dial(doomed, admitted)
-        except KilledError:
-            return admitted
-        raise AssertionError("the worker lives")
+        with suppress(KilledError):
+            self.dial(admitted, **{moment: kill})
+            raise AssertionError("the worker lives")
+        return admitted
 
     def pump(self, run: RunView) -> bool:
         """What one ``process_next`` job does."""
@@ -281,22 +254,23 @@ class CallsBench:
 
     def work_until(self, condition: Callable[[], bool], what: str, timeout: float = 30.0) -> None:
         """Work off the queues, sweeping now and then, until ``condition`` holds."""
-        deadline = time.monotonic() + timeout
+        deadline, sweeps_at = time.monotonic() + timeout, 0.0
         while not condition():
             if time.monotonic() > deadline:
                 raise AssertionError(f"worked {timeout:g} s in vain for {what}")
-            if not self.work_one():
+            if self.work_one():
+                continue
+            if time.monotonic() > sweeps_at:
                 self.sweep.tick()
-                time.sleep(0.01)
+                sweeps_at = time.monotonic() + self.runtime.settings.sweep_interval_seconds
+            time.sleep(0.01)
 
     def work_to_the_end(self, *runs: RunView, timeout: float = 60.0) -> list[RunView]:
         """Work until every run is over; returns how they look then."""
 
         def over() -> bool:
             ids = [run.id for run in runs]
-            return not self.rows(
-                "SELECT 1 FROM outbound_call_runs WHERE id = ANY(%s) AND finished_at IS NULL", ids
-            )
+            return not self.rows("SELECT 1 FROM outbound_call_runs WHERE id = ANY(%s) AND finished_at IS NULL", ids)
 
         self.work_until(over, "the end of the runs", timeout)
         return [self.view(run.id, self._business_of_run(run.id)) for run in runs]
@@ -376,6 +350,7 @@ def calls_bench(
             "twilio_account_sid": carrier.account_sid,
             "twilio_auth_token": carrier.auth_token,
             "carrier_calls_per_second": 1000,
+            "sweep_interval_seconds": 0.1,
             "database_pool_size": 20,
             "database_pool_overflow": 20,
             **settings,

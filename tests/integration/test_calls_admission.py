@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -141,7 +142,7 @@ class _Watch:
 
 def _assert_turns(turns: list[int]) -> None:
     """Two runs that both have work alternate; a retry that is not due yet may skip a turn, never two in five."""
-    repeated = sum(1 for first, second in zip(turns, turns[1:], strict=False) if first == second)
+    repeated = sum(1 for first, second in pairwise(turns) if first == second)
     assert repeated <= len(turns) * 0.2, turns
 
 
@@ -225,7 +226,9 @@ class TestRate:
         bench.start(*numbers(2))
         bench.start(*numbers(2, 5_551_000), business_id=other)
         bench.admit()
-        bench.execute("UPDATE carrier_accounts SET rate_tokens = 0, rate_refilled_at = clock_timestamp() + interval '1 h'")
+        bench.execute(
+            "UPDATE carrier_accounts SET rate_tokens = 0, rate_refilled_at = clock_timestamp() + interval '1 h'"
+        )
         idle = admit(bench, other)
         assert isinstance(idle, Idle)
         assert idle.why == "the rate is used up"

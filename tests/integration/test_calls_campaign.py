@@ -1,4 +1,4 @@
-"""Whole runs, worked off in process."""
+"""Whole runs, worked off in process, while the carrier does everything that it can do wrong."""
 
 from collections.abc import Iterator
 
@@ -7,15 +7,52 @@ import pytest
 from integration.calls_support import CallsBench, calls_bench, numbers
 from switchboard_cli.devstack import DatabaseUrls
 
+CAP = 3
+LEADS = 30
+
 
 @pytest.fixture
 def bench(database_urls: DatabaseUrls, redis_url: str) -> Iterator[CallsBench]:
-    with calls_bench(database_urls, redis_url) as bench:
+    with calls_bench(
+        database_urls,
+        redis_url,
+        business={"call_cap": CAP},
+        simulator={"ring_seconds": 0.05, "talk_seconds": 0.2},
+        carrier_read_timeout_seconds=0.5,
+        settle_after_seconds=0.3,
+        unknown_outcome_after_seconds=2.0,
+    ) as bench:
         yield bench
 
 
-def test_a_campaign_calls_every_lead_once(bench: CallsBench) -> None:
-    run = bench.start(*numbers(20))
-    (view,) = bench.work_to_the_end(run)
-    assert view.counts.completed == 20
+def test_through_every_fault_each_attempt_is_one_call_at_most_and_every_counter_is_right(bench: CallsBench) -> None:
+    bench.faults(
+        seed=11,
+        callback_lose=0.15,
+        callback_duplicate=0.2,
+        callback_delay=0.2,
+        callback_delay_seconds=0.3,
+        callback_reorder=0.2,
+        callback_hold_seconds=0.2,
+        create_lose_answer=0.05,
+        create_hang=0.03,
+        create_429=0.08,
+        create_5xx_before=0.04,
+        create_5xx_after=0.04,
+        query_5xx=0.05,
+    )
+    leads = numbers(LEADS)
+    for lead, outcome in zip(leads, ("answer", "busy", "no_answer") * (LEADS // 3), strict=True):
+        bench.script(lead, outcome)
+    retries = {"busy": 0.1, "no_answer": 0.1}
+    runs = [bench.start(*half, retry_after_s=retries, max_attempts=2) for half in (leads[::2], leads[1::2])]
+    views = bench.work_to_the_end(*runs, timeout=90)
+    bench.await_carrier()
     bench.check(at_rest=True)
+    # The second run calls the leads of the first again: it means all of them.
+    assert sum(view.counts.total for view in views) == len(leads[::2]) + LEADS
+    report = bench.report()
+    assert report["concurrent_max"]["business"] == {str(bench.business_id): CAP}
+    assert report["concurrent_max"]["number"] == 1
+    assert min(report["creates"].values()) >= 0 < report["creates"]["answer_lost"] + report["creates"]["hung"]
+    assert report["callbacks"]["lost"] > 0 < report["callbacks"]["duplicated"]

@@ -239,7 +239,7 @@ class TestLostAnswers:
     def test_a_slow_429_behind_the_sweeps_back_puts_the_lead_back(self, bench: CallsBench) -> None:
         """The sweep gave the answer up, then it came and said that nothing was placed."""
         bench.start(LEAD)
-        admitted = bench.die_dialling("before")
+        admitted = bench.die_dialling("before_send")
         bench.age(DEADLINE_S + 2)
         cleanup_stuck_dialing_jobs(bench.runtime)
         assert bench.job(LEAD)["status"] == "uncertain"
@@ -285,12 +285,12 @@ class TestKilledWorkers:
         bench.dial()
         bench.dial(stopped)
         assert bench.calls_to(LEAD) == 1
-        assert [attempt["state"] for attempt in bench.attempts(LEAD)][0] == "not_placed"
+        assert bench.attempts(LEAD)[0]["state"] == "not_placed"
         bench.check()
 
     def test_between_the_last_look_and_the_send_nobody_knows_and_nobody_calls_again(self, bench: CallsBench) -> None:
         run = bench.start(LEAD, retry_after_s={"failed": 0}, max_attempts=3)
-        bench.die_dialling("before")
+        bench.die_dialling("before_send")
         bench.age(DEADLINE_S + 2)
         cleanup_stuck_dialing_jobs(bench.runtime)
         assert bench.job(LEAD)["status"] == "uncertain"
@@ -303,7 +303,7 @@ class TestKilledWorkers:
 
     def test_between_the_send_and_the_answer_the_callbacks_tell(self, bench: CallsBench) -> None:
         run = bench.start(LEAD)
-        bench.die_dialling("after")
+        bench.die_dialling("before_answer")
         bench.await_status(LEAD, "completed")
         bench.slices(run)
         assert bench.calls_to(LEAD) == 1
@@ -312,7 +312,7 @@ class TestKilledWorkers:
     def test_between_the_send_and_the_answer_the_carriers_list_tells(self, bench: CallsBench) -> None:
         run = bench.start(LEAD)
         bench.faults(callback_lose=1)
-        bench.die_dialling("after")
+        bench.die_dialling("before_answer")
         bench.await_carrier()
         bench.age(DEADLINE_S + 2)
         assert cleanup_stuck_dialing_jobs(bench.runtime).attempts_settled == 1
@@ -324,7 +324,7 @@ class TestKilledWorkers:
     def test_a_call_that_goes_on_is_left_alone_by_the_clean_up(self, bench: CallsBench) -> None:
         bench.script(LEAD, talk_seconds=60)
         bench.start(LEAD)
-        bench.die_dialling("after")
+        bench.die_dialling("before_answer")
         bench.await_status(LEAD, "in_progress")
         bench.age(1000)
         report = cleanup_stuck_dialing_jobs(bench.runtime)

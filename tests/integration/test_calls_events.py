@@ -217,9 +217,7 @@ class TestMachines:
     @pytest.mark.parametrize("detection", ["detect", "hangup"])
     def test_a_lead_whose_machine_answered_is_called_again(self, bench: CallsBench, detection: str) -> None:
         person = {"outcome": "answer", "talk_seconds": 0.1}
-        bench.sim(
-            "POST", "script", {"number": LEAD, "outcomes": [{"outcome": "machine", "talk_seconds": 0.3}, person]}
-        )
+        bench.sim("POST", "script", {"number": LEAD, "outcomes": [{"outcome": "machine", "talk_seconds": 0.3}, person]})
         run = bench.start(LEAD, machine_detection=detection, retry_after_s={"machine": 0.05})
         (view,) = bench.work_to_the_end(run)
         assert view.counts.completed == 1

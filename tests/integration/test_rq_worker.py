@@ -24,6 +24,11 @@ from switchboard_core.jobs.transport import background_wakeup
 from switchboard_core.settings import WORKER_QUEUES
 from waiting import await_true
 
+BUSY, IDLE = 2, 3
+
+_QUEUE_LINE = r"^queue (\S+) (\d+), (\d+) executing, (\d+) finished, (\d+) failed$"
+_WORKER_LINE = r"^worker .* (\w+) ([\w, ]+)\. jobs: (\d+) finished, (\d+) failed$"
+
 RQ = str(Path(sys.executable).with_name("rq"))
 
 
@@ -44,6 +49,7 @@ def shop(
 def worker(shop: Workshop) -> Iterator[Worker]:
     """The running worker; it is idle again when a test ends."""
     yield shop.workers[0]
+    shop.open_gates()
     await_true(lambda: registered(shop).get_state() == "idle", "the worker to be idle")
 
 
@@ -80,16 +86,12 @@ def info(shop: Workshop) -> dict[str, tuple[int, ...]]:
     return {**numbers, "worker": (("started", "suspended", "busy", "idle").index(worker[0]), *map(int, worker[2:]))}
 
 
-BUSY, IDLE = 2, 3
-
-
 @pytest.fixture(scope="module")
 def dashboard(shop: Workshop) -> Any:
-    """A client of rq-dashboard, set up as its `--json` option does, looking at our Redis."""
+    """A client of `rq-dashboard --config switchboard_core.jobs.dashboard`, with our REDIS_URL in its environment."""
     cli, web = importlib.import_module("rq_dashboard.cli"), importlib.import_module("rq_dashboard.web")
-    app = cli.make_flask_app(None, None, None, "")
+    app = cli.make_flask_app("switchboard_core.jobs.dashboard", None, None, "")
     app.config["RQ_DASHBOARD_REDIS_URL"] = shop.env["REDIS_URL"]
-    web.config.serializer = JSONSerializer
     web.setup_rq_connection(app)
     with app.test_client() as client:
         yield client

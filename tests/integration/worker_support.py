@@ -88,7 +88,7 @@ class Workshop:
     folder: Path
     env: dict[str, str]
     workers: list[Worker] = field(default_factory=list)
-    gates: int = 0
+    gates: list[Gate] = field(default_factory=list)
 
     @property
     def redis(self) -> "Redis":
@@ -111,8 +111,13 @@ class Workshop:
 
     def gate(self) -> Gate:
         """A gate of its own."""
-        self.gates += 1
-        return Gate(self.folder / f"gate-{self.gates}")
+        self.gates.append(Gate(self.folder / f"gate-{len(self.gates)}"))
+        return self.gates[-1]
+
+    def open_gates(self) -> None:
+        """Let everything end, so that no test leaves its job behind for the next."""
+        for gate in self.gates:
+            gate.open(100)
 
     def gated_job(self, items: int = 1) -> tuple[int, Gate]:
         """A job of ``items`` slices, and the gate that each of them waits at."""

@@ -241,3 +241,19 @@ def _share(live: Manifest | None) -> str:
     status = live.get("status", {})
     wanted = live["spec"].get("replicas", 1)
     return f"({min(status.get('updatedReplicas', 0), status.get('availableReplicas', 0))} of {wanted} ready)"
+
+
+def with_error(state: State, reason: str, message: str, observed: Observed, now: datetime) -> State:
+    """The state after the API server refused something: degraded, and not ready."""
+    verdict = Verdict(status=True, reason=reason, message=message)
+    unready = Verdict(status=False, reason=reason, message=message)
+    kept = [each for each in state.conditions if each.type not in {"Ready", "Degraded"}]
+    told = [
+        _condition(state, "Ready", unready, observed, now),
+        *kept,
+        _condition(state, "Degraded", verdict, observed, now),
+    ]
+    error = state.last_error
+    if error is None or (error.reason, error.message) != (reason, message):
+        error = LastError(reason=reason, message=message, at=timestamp(now))
+    return state.model_copy(update={"conditions": told, "last_error": error})

@@ -190,7 +190,9 @@ class TestCallingHours:
             assert opening(local, SANTIAGO, "00:00", "00:00") is None
 
     @given(
-        moment=st.datetimes(datetime(2026, 1, 1), datetime(2027, 12, 31)),
+        now=st.integers(0, 2 * 365 * 86_400).map(
+            lambda second: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=second)
+        ),
         zone=st.sampled_from([NY, BERLIN, SANTIAGO, "Asia/Kolkata", "Australia/Lord_Howe", "Pacific/Apia", "UTC"]),
         opens=st.integers(0, 95),
         closes=st.integers(0, 95),
@@ -198,10 +200,9 @@ class TestCallingHours:
     )
     @seeded
     def test_a_call_is_allowed_exactly_when_the_wall_clock_is_within_the_hours(
-        self, moment: datetime, zone: str, opens: int, closes: int, days: int
+        self, now: datetime, zone: str, opens: int, closes: int, days: int
     ) -> None:
         first, last = time(opens // 4, opens % 4 * 15), time(closes // 4, closes % 4 * 15)
-        now = moment.replace(tzinfo=UTC)
         wall = now.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
         found = next_opening(now, zone, first, last, days)
         assert (found is None) is _within(wall, first, last, days)

@@ -192,6 +192,9 @@ def _transcribe(recorder: Recorder, row: Recording) -> Outcome:
         values = {"status": RecordingStatus.COMPLETED, "reason": f"No transcript: {error}"}
     except (TranscriptionError, StoreError) as error:
         values = _failure(row, error, back_to=RecordingStatus.DOWNLOADED)
+    except Exception as error:
+        log.exception("transcription failed unexpectedly")
+        values = _failure(row, error, back_to=RecordingStatus.DOWNLOADED, retryable=True)
     with recorder.runtime.database.tenant(row.business_id) as session:
         record(session, row, values, release=True)
     return Outcome.FINISHED

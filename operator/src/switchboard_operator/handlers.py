@@ -1,0 +1,120 @@
+"""kopf watches; these handlers only say which Switchboard to look at.
+
+``on.event`` alone: it writes no annotations and adds no finalizers, so a Switchboard can be deleted when the operator
+is gone, and no state lives anywhere but in status.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import kopf
+from pydantic import ValidationError
+
+from switchboard_operator import names, secrets
+from switchboard_operator.kinds import OWNED, OWNED_WITH_KEDA, SECRET, SWITCHBOARD, Kind
+from switchboard_operator.observe import Key
+from switchboard_operator.spec import SwitchboardSpec
+from switchboard_operator.workqueue import WorkQueue
+
+
+class Index:
+    """The Switchboards there are, and the Secrets that each of them names."""
+
+    def __init__(self, queue: WorkQueue[Key]) -> None:
+        self._queue = queue
+        self._secrets: dict[Key, frozenset[str]] = {}
+
+    def switchboard_changed(self, key: Key, spec: Mapping[str, Any]) -> None:
+        """A Switchboard was made or has changed."""
+        try:
+            self._secrets[key] = frozenset(secrets.wanted_names(SwitchboardSpec.model_validate(dict(spec))))
+        except ValidationError:
+            # What ran before goes on, with the Secrets that it named.
+            self._secrets.setdefault(key, frozenset())
+        self._queue.add(key)
+
+    def switchboard_gone(self, key: Key) -> None:
+        """A Switchboard was deleted."""
+        self._secrets.pop(key, None)
+        self._queue.add(key)
+
+    def secret_changed(self, namespace: str, name: str) -> None:
+        """A Secret was made, has changed or was deleted."""
+        for key, named in self._secrets.items():
+            if key[0] == namespace and (name in named or name == names.internal_secret_name(key[1])):
+                self._queue.add(key)
+
+    def owned_changed(self, namespace: str, metadata: Mapping[str, Any]) -> None:
+        """An object that may belong to a Switchboard was made, has changed or was deleted."""
+        key = owner_of(namespace, metadata)
+        if key in self._secrets:
+            self._queue.add(key)
+
+    def all(self) -> list[Key]:
+        """Every Switchboard."""
+        return list(self._secrets)
+
+    def queue_all(self) -> None:
+        """Look at every Switchboard: this process has just begun to lead."""
+        for key in self.all():
+            self._queue.add(key)
+
+
+def owner_of(namespace: str, metadata: Mapping[str, Any]) -> Key | None:
+    """The Switchboard that an object belongs to, by its owner, or by its labels where it has none."""
+    for reference in metadata.get("ownerReferences") or []:
+        if reference.get("kind") == names.KIND and reference.get("apiVersion") == names.API_VERSION:
+            return namespace, str(reference["name"])
+    labels = metadata.get("labels") or {}
+    if labels.get(names.MANAGED_BY_LABEL) == names.MANAGED_BY and names.INSTANCE_LABEL in labels:
+        return namespace, str(labels[names.INSTANCE_LABEL])
+    return None
+
+
+def registry_for(index: Index) -> kopf.OperatorRegistry:
+    """kopf's registry with the handlers of this operator."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    def login(**kwargs: Any) -> kopf.ConnectionInfo | None:  # noqa: ANN401 - kopf passes them on
+        """Use the pod's service account, or a kubeconfig outside of a cluster."""
+        found = kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+        return found if isinstance(found, kopf.ConnectionInfo) else None
+
+    @kopf.on.event(names.GROUP, names.VERSION, SWITCHBOARD.plural, registry=registry)
+    async def switchboard(event: kopf.RawEvent, name: str, namespace: str | None, spec: kopf.Spec, **_: object) -> None:
+        """Note a Switchboard."""
+        key = (namespace or "", name)
+        if event["type"] == "DELETED":
+            index.switchboard_gone(key)
+        else:
+            index.switchboard_changed(key, spec)
+
+    @kopf.on.event(SECRET.version, SECRET.plural, registry=registry)
+    async def secret(name: str, namespace: str | None, **_: object) -> None:
+        """Wake the Switchboards that name a Secret."""
+        index.secret_changed(namespace or "", name)
+
+    for kind in (*OWNED, *OWNED_WITH_KEDA):
+        _watch(registry, index, kind)
+    return registry
+
+
+def _watch(registry: kopf.OperatorRegistry, index: Index, kind: Kind) -> None:
+    where = (kind.group, kind.version, kind.plural) if kind.group else (kind.version, kind.plural)
+
+    @kopf.on.event(*where, registry=registry, id=f"owned-{kind.plural}")
+    async def owned(meta: kopf.Meta, namespace: str | None, **_: object) -> None:
+        """Wake the Switchboard that an object belongs to."""
+        index.owned_changed(namespace or "", meta)
+
+
+def settings_for(*, standalone: bool = True) -> kopf.OperatorSettings:
+    """kopf's settings: it posts no Events of its own, scans for no peers and lets broken watches end soon."""
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.peering.standalone = standalone
+    settings.watching.connect_timeout = 10
+    settings.watching.server_timeout = 300
+    settings.networking.request_timeout = 30
+    return settings

@@ -1,0 +1,142 @@
+"""Observe, plan, apply: one reconciliation of one Switchboard."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import structlog
+
+from switchboard_operator import status
+from switchboard_operator.actions import Action, Requeue, WriteStatus
+from switchboard_operator.api import CONFLICT, Api, ApiError, NotLeaderError
+from switchboard_operator.apply import Applier, NameTakenError
+from switchboard_operator.metrics import ACTIONS, CONDITION, RECONCILE_SECONDS, RECONCILES
+from switchboard_operator.observe import Key, Observer
+from switchboard_operator.plan import plan
+from switchboard_operator.scaler import Scaler
+from switchboard_operator.snapshot import Observed
+from switchboard_operator.state import State
+from switchboard_operator.workqueue import WorkQueue
+
+log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
+
+
+class Reconciler:
+    """Works the queue off.
+
+    Args:
+        api: the API server; it refuses writes when this process does not lead.
+        queue: of Switchboards.
+        scaler: the built-in autoscaler.
+        instance: name of this process.
+        now: the time, with its zone.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        queue: WorkQueue[Key],
+        scaler: Scaler,
+        instance: str,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._api = api
+        self._queue = queue
+        self._scaler = scaler
+        self._instance = instance
+        self._now = now
+        self._observer = Observer(api)
+
+    async def run(self, workers: int) -> None:
+        """Work with so many workers until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(workers):
+                group.create_task(self._work())
+
+    async def _work(self) -> None:
+        while True:
+            key = await self._queue.get()
+            try:
+                await self._once(key)
+            finally:
+                self._queue.done(key)
+
+    async def _once(self, key: Key) -> None:
+        started = time.monotonic()
+        try:
+            after_s = await self.reconcile(key)
+        except NotLeaderError:
+            RECONCILES.labels("not_leader").inc()
+            self._queue.add_failed(key)
+        except ApiError as error:
+            RECONCILES.labels("conflict" if error.status == CONFLICT else "error").inc()
+            wait_s = self._queue.add_failed(key)
+            log.warning(
+                "reconciliation stopped", switchboard=key, status=error.status, reason=str(error), wait_s=wait_s
+            )
+        except Exception:
+            # One Switchboard must not stop the service for the others.
+            RECONCILES.labels("fault").inc()
+            self._queue.add_failed(key)
+            log.exception("reconciliation failed", switchboard=key)
+        else:
+            RECONCILES.labels("ok").inc()
+            self._queue.succeeded(key)
+            if after_s is None:
+                self._queue.forget(key)
+            else:
+                self._queue.add_after(key, after_s)
+        finally:
+            RECONCILE_SECONDS.observe(time.monotonic() - started)
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Reconcile once; returns the seconds after which to look again, None when the Switchboard is gone.
+
+        Raises:
+            ApiError: a call was refused; what was done before stays, and the next run goes on.
+            NotLeaderError: this process may not write any more.
+        """
+        found = await self._observer.observe(key, self._scaler.recommendations(key))
+        if found is None or found[1].deleting:
+            self._scaler.forget(key)
+            return None
+        spec, observed = found
+        self._scaler.track(key, spec, observed)
+        actions = plan(spec, observed, self._now())
+        applier = Applier(self._api, observed.owner, self._instance)
+        try:
+            return await self._perform(applier, actions, observed)
+        except NameTakenError as error:
+            await self._tell(applier, observed, "NameTaken", str(error))
+            raise ApiError(CONFLICT, str(error)) from error
+        except ApiError as error:
+            if error.status not in {0, CONFLICT}:
+                await self._tell(applier, observed, "ApiRefused", f"The API server refused a change: {error.message}")
+            raise
+
+    async def _perform(self, applier: Applier, actions: list[Action], observed: Observed) -> float:
+        after_s = 0.0
+        for action in actions:
+            if isinstance(action, Requeue):
+                after_s = action.seconds
+                continue
+            await applier.perform(action)
+            ACTIONS.labels(type(action).__name__).inc()
+            if isinstance(action, WriteStatus):
+                _measure(observed, action.state)
+        return after_s
+
+    async def _tell(self, applier: Applier, observed: Observed, reason: str, message: str) -> None:
+        """Show a refusal in the status, where a person looks for it."""
+        after = status.with_error(observed.state, reason, message, observed, self._now())
+        if after != observed.state:
+            for event in status.changes(observed.state, after):
+                await applier.perform(event)
+            await applier.perform(WriteStatus(after, observed.resource_version))
+
+
+def _measure(observed: Observed, state: State) -> None:
+    for condition in state.conditions:
+        labels = (observed.owner.namespace, observed.owner.name, condition.type)
+        CONDITION.labels(*labels).set(condition.status == "True")
