@@ -10,7 +10,7 @@ UV_VERSION := 0.13.9
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.switchboard-setup
-MEMBERS := $(wildcard services/*/pyproject.toml)
+MEMBERS := $(wildcard services/*/pyproject.toml operator/pyproject.toml)
 ARGS ?=
 
 # A home that cannot be written (a service account, some containers) has no place for caches.
@@ -58,7 +58,7 @@ format: $(STAMP) ## Rewrite the code in the project's format and repair what can
 .PHONY: types
 types: $(STAMP) ## Check types (mypy, strict)
 	@echo "==> types (mypy --strict)"
-	@$(BIN)/mypy services tests
+	@$(BIN)/mypy operator services tests
 
 .PHONY: unit
 unit: $(STAMP) ## Run the unit tests alone

@@ -1,6 +1,7 @@
 """What happened on one running stack, gathered once for the many tests of the contract's checklist."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -110,6 +111,12 @@ def start_campaign(stack: Stack, phones: list[str], *, cap: int = 3, **order: An
 def closed_today() -> Json:
     """Calling hours that begin in three days."""
     return {"opens": "00:00", "closes": "00:00", "days": [f"{datetime.now(UTC) + timedelta(days=3):%a}".lower()]}
+
+
+def keep_busy(url: str) -> None:
+    """Make requests to a service, eight at a time."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: httpx.get(url, trust_env=False), range(16)))
 
 
 def threads_of(pid: int) -> set[int]:

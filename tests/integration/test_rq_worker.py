@@ -13,6 +13,7 @@ from rq import Queue
 from rq.job import Job, JobStatus
 from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
+from rq.utils import as_text
 from rq.worker import BaseWorker
 from rq.worker import Worker as RqWorker
 
@@ -175,7 +176,7 @@ def test_heartbeats_go_on_while_a_slice_runs(shop: Workshop, worker: Worker) -> 
             shop.redis.hget(key, "last_heartbeat"),
             shop.redis.hget(f"rq:job:{TASK}_{job_id}", "last_heartbeat"),
             registered(shop).last_heartbeat,
-            shop.redis.zscore(registry.key, key.decode().removeprefix("rq:execution:")),
+            shop.redis.zscore(registry.key, as_text(key).removeprefix("rq:execution:")),
             shop.jobs.job(job_id)["heartbeat_at"],
         )
 
@@ -191,24 +192,17 @@ def test_heartbeats_go_on_while_a_slice_runs(shop: Workshop, worker: Worker) -> 
 
 
 def test_the_time_of_a_slice_is_limited(shop: Workshop, worker: Worker) -> None:
+    first, held = shop.gated_job()
+    held.await_slice(0)
     job_id, gate = shop.gated_job()
-    gate.await_slice(0)
-    other = shop.jobs.enqueue(payload={"items": 1, "gate": str(gate.path)})
-    shop.redis.lrem(f"rq:queue:{QUEUE}", 0, f"{TASK}_{other}")
-    shop.jobs.runtime.transport.push(background_wakeup(TASK, other, QUEUE, 1))  # of one second
-    gate.open()
-    shop.await_status(job_id, "completed")
-    late = shop.gate()
-    shop.jobs.sql(
-        "UPDATE background_jobs SET payload = jsonb_set(payload, '{gate}', to_jsonb(%s::text)) WHERE id = %s",
-        str(late.path),
-        other,
-    )
-    await_true(lambda: shop.jobs.job(other)["crash_count"] == 1, "the slice to be called off")
+    shop.jobs.runtime.transport.push(background_wakeup(TASK, job_id, QUEUE, 1))  # of one second
+    held.open()
+    await_true(lambda: shop.jobs.job(job_id)["crash_count"] == 1, "the slice to be called off")
     worker.await_log("slice not committed; the job goes back to its queue")
-    late.open()
-    shop.await_status(other, "completed")
-    assert shop.jobs.effects(other) == [0]
+    gate.open()
+    for number in (first, job_id):
+        shop.await_status(number, "completed")
+    assert shop.jobs.effects(job_id) == [0]
 
 
 # RQ's own jobs

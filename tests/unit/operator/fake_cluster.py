@@ -328,7 +328,10 @@ class FakeCluster:
             pod.ready = pod.version not in self.frozen
         before = live.get("status")
         ready = [pod for pod in mine if pod.ready]
-        if len(new) < wanted and len(mine) <= wanted:
+        unhealthy = [pod for pod in old if not pod.ready]
+        if unhealthy:
+            self.pods.remove(unhealthy[0])
+        elif len(new) < wanted and len(mine) <= wanted:
             self.pods.append(self._pod(name, live, template))
         elif old and len(ready) > wanted:
             self.pods.remove(old[0])

@@ -1,0 +1,105 @@
+"""The built-in autoscaler: up at once, down slowly, never on stale numbers."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from switchboard_operator.plan import watched_pools
+from switchboard_operator.render import pools
+from switchboard_operator.scaler import STALE_S, Sample, Scaler, recommend, trimmed, wanted_replicas
+from switchboard_operator.spec import Autoscaling, SwitchboardSpec
+from unit.operator.fake_cluster import OWNER, FakeCluster, spec_dict
+
+KEY = ("calls", "main")
+SCALING = Autoscaling(min=0, max=20, jobs_per_replica=10, scale_down_stabilization_seconds=60)
+
+
+def scaled_spec() -> SwitchboardSpec:
+    found = spec_dict()
+    found["workers"][0] = {"name": "calls", "queues": ["high", "default"], "autoscaling": SCALING.dump()}
+    return SwitchboardSpec.model_validate(found)
+
+
+@pytest.mark.parametrize(("runnable", "expected"), [(0, 0), (1, 1), (10, 1), (11, 2), (199, 20), (100_000, 20)])
+def test_replicas_for_an_amount_of_work(runnable: int, expected: int) -> None:
+    assert wanted_replicas(runnable, SCALING) == expected
+
+
+@pytest.mark.parametrize(
+    ("current", "samples", "expected"),
+    [
+        (1, [], None),
+        (1, [Sample(0, 5)], None),
+        (1, [Sample(99, 5)], 5),
+        (5, [Sample(99, 1)], 5),
+        (5, [Sample(39, 1), Sample(70, 3), Sample(99, 1)], 3),
+        (5, [Sample(39, 9), Sample(99, 0)], 0),
+        (5, [Sample(39, 0), Sample(70, 9), Sample(99, 0)], 5),
+    ],
+    ids=["nothing known", "stale", "up at once", "window not seen", "highest of the window", "to zero", "never up again"],
+)
+def test_recommendations_at_100_seconds(current: int, samples: list[Sample], expected: int | None) -> None:
+    assert recommend(current, samples, 100.0, SCALING) == expected
+
+
+@given(
+    current=st.integers(0, 20),
+    wanted=st.lists(st.integers(0, 20), min_size=1, max_size=30),
+)
+def test_it_stays_within_what_was_wanted_or_is_there(current: int, wanted: list[int]) -> None:
+    samples = [Sample(100.0 - 10 * number, value) for number, value in enumerate(wanted)][::-1]
+
+    found = recommend(current, samples, 100.0, SCALING)
+
+    assert found in {current, *wanted}
+    assert found is not None
+    assert found >= min(current, samples[-1].wanted)
+
+
+def test_what_the_window_does_not_need_is_forgotten() -> None:
+    samples = [Sample(float(at), 1) for at in range(0, 200, 10)]
+
+    kept = trimmed(samples, 200.0, SCALING)
+
+    assert [sample.at for sample in kept] == [140.0, 150.0, 160.0, 170.0, 180.0, 190.0]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_change_wakes_the_planner_and_stale_numbers_are_dropped() -> None:
+    clock, woken = Clock(), []
+    scaler = Scaler(woken.append, clock)
+    spec = scaled_spec()
+    cluster = FakeCluster(spec.dump())
+    cluster.settle()
+    scaler.track(KEY, spec, cluster.observe())
+    pool = next(pool for pool in pools(OWNER, spec) if pool.name == "calls")
+
+    scaler.note(KEY, pool, 10)
+    quiet = list(woken)
+    scaler.note(KEY, pool, 55)
+
+    assert quiet == []
+    assert woken == [KEY]
+    assert scaler.recommendations(KEY) == {"calls": 6}
+    clock.now += STALE_S + 1
+    assert scaler.recommendations(KEY) == {}
+
+
+def test_nothing_is_asked_where_keda_scales_or_nothing_runs() -> None:
+    spec = scaled_spec()
+    cluster = FakeCluster(spec.dump())
+    cluster.settle()
+    observed = cluster.observe()
+
+    assert watched_pools(spec, observed) == ["calls"]
+    assert watched_pools(spec, replace(observed, keda=True)) == []
+    assert watched_pools(spec.model_copy(update={"paused": True}), observed) == []

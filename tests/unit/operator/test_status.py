@@ -1,0 +1,167 @@
+"""Problems are named, with what to do; conditions keep their times."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from switchboard_operator import status
+from switchboard_operator.snapshot import JobView, Observed, PodView, tail
+from switchboard_operator.state import State
+from switchboard_operator.target import Target
+from unit.operator.fake_cluster import FakeCluster, make_spec
+
+
+def reported(cluster: FakeCluster, observed: Observed) -> State:
+    target = Target.of(make_spec(), observed)
+    return status.report(observed.state, target, observed, cluster.now, paused=False)
+
+
+def reason(state: State, kind: str) -> str:
+    return next(each.reason for each in state.conditions if each.type == kind)
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    found = FakeCluster()
+    found.settle()
+    return found
+
+
+def waiting(why: str, restarts: int = 0, message: str = "") -> PodView:
+    return PodView(name="main-api-1", role="api", waiting=why, restarts=restarts, message=message)
+
+
+@pytest.mark.parametrize(
+    ("pod", "expected"),
+    [
+        (waiting("ImagePullBackOff: not found"), "ImagePullFailed"),
+        (waiting("CreateContainerConfigError: secret missing"), "PodsFailing"),
+        (waiting("CrashLoopBackOff: back-off", restarts=3, message="Settings are wrong."), "PodsFailing"),
+        (waiting("CrashLoopBackOff: back-off", restarts=1), "AsExpected"),
+        (replace(waiting("ImagePullBackOff: not found"), finished=True), "AsExpected"),
+        (PodView(name="p", role="api", unschedulable="0/3 nodes are available."), "AsExpected"),
+    ],
+)
+def test_pods_in_trouble_are_named(cluster: FakeCluster, pod: PodView, expected: str) -> None:
+    observed = cluster.observe()
+
+    state = reported(cluster, replace(observed, pods=(*observed.pods, pod)))
+
+    assert reason(state, "Degraded") == expected
+
+
+def test_a_pod_that_no_node_takes_matters_when_nothing_else_serves() -> None:
+    cluster = FakeCluster()
+    observed = replace(cluster.observe(), pods=(PodView(name="p", role="migrate", unschedulable="0/3 nodes."),))
+
+    assert reason(reported(cluster, observed), "Degraded") == "Unschedulable"
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ({"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}, "RolloutStalled"),
+        ({"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate"}, "PodsRefused"),
+        ({"type": "Available", "status": "True", "reason": "x"}, "AsExpected"),
+    ],
+)
+def test_deployments_in_trouble_are_named(cluster: FakeCluster, condition: dict[str, str], expected: str) -> None:
+    cluster.objects["Deployment", "main-api"]["status"]["conditions"] = [condition]
+
+    assert reason(reported(cluster, cluster.observe()), "Degraded") == expected
+
+
+def test_a_condition_keeps_its_time_until_its_status_changes(cluster: FakeCluster) -> None:
+    cluster.now += timedelta(hours=1)
+    observed = cluster.observe()
+
+    again = reported(cluster, observed)
+
+    assert again == observed.state
+    assert all(condition.last_transition_time < status.timestamp(cluster.now) for condition in again.conditions)
+
+
+def test_conditions_carry_the_generation_that_they_are_about(cluster: FakeCluster) -> None:
+    assert {condition.observed_generation for condition in cluster.state.conditions} == {cluster.generation}
+
+
+def test_replicas_are_counted_per_role(cluster: FakeCluster) -> None:
+    roles = cluster.state.roles
+
+    assert (roles["api"].available, roles["worker"].available, roles["recorder"].available) == (2, 3, 1)
+
+
+def test_the_last_error_stays_when_it_is_over(cluster: FakeCluster) -> None:
+    cluster.database.broken.add("1.1.0")
+    cluster.change(version="1.1.0")
+    cluster.settle()
+    cluster.change(version="1.0.0")
+    cluster.settle()
+
+    assert cluster.condition("Degraded")[0] == "False"
+    assert cluster.state.last_error
+    assert cluster.state.last_error.reason == "MigrationFailed"
+
+
+def test_a_refusal_of_the_api_server_is_shown(cluster: FakeCluster) -> None:
+    state = status.with_error(cluster.state, "ApiRefused", "exceeded quota", cluster.observe(), cluster.now)
+    again = status.with_error(state, "ApiRefused", "exceeded quota", cluster.observe(), cluster.now + timedelta(hours=1))
+
+    assert reason(state, "Degraded") == reason(state, "Ready") == "ApiRefused"
+    assert again == state
+
+
+def test_the_last_lines_of_a_log_end_with_the_reason() -> None:
+    lines = "\n".join([*(f"line {number}" for number in range(30)), '{"ok": false, "reason": "The lock is held."}'])
+
+    assert tail(lines).splitlines()[-1] == "The lock is held."
+    assert len(tail(lines).splitlines()) == 10
+    assert tail("") == ""
+    assert tail("{broken") == "{broken"
+
+
+def test_a_pod_is_read() -> None:
+    pod: dict[str, Any] = {
+        "metadata": {"name": "p", "labels": {"switchboard.dev/role": "migrate", "job-name": "j"}},
+        "status": {
+            "phase": "Failed",
+            "containerStatuses": [{"state": {"terminated": {"exitCode": 4, "message": "too old"}}, "restartCount": 0}],
+        },
+    }
+
+    assert PodView.parse(pod) == PodView(
+        name="p", role="migrate", job="j", finished=True, exit_code=4, message="too old"
+    )
+
+
+def test_a_crash_loop_tells_why_it_crashed() -> None:
+    pod: dict[str, Any] = {
+        "metadata": {"name": "p"},
+        "status": {
+            "phase": "Running",
+            "containerStatuses": [
+                {
+                    "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}},
+                    "lastState": {"terminated": {"exitCode": 1, "message": "Settings are wrong."}},
+                    "restartCount": 5,
+                }
+            ],
+        },
+    }
+    found = PodView.parse(pod)
+
+    assert (found.waiting, found.message, found.restarts) == ("CrashLoopBackOff: back-off", "Settings are wrong.", 5)
+
+
+def test_a_job_is_read() -> None:
+    job: dict[str, Any] = {
+        "metadata": {"name": "j", "uid": "u"},
+        "spec": {},
+        "status": {"failed": 2, "conditions": [{"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}]},
+    }
+    found = JobView.parse(job)
+
+    assert (found.finished, found.failed, found.failures, found.reason) == (True, True, 2, "DeadlineExceeded")
+
