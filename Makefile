@@ -12,6 +12,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.switchboard-setup
 MEMBERS := $(wildcard services/*/pyproject.toml operator/pyproject.toml)
 ARGS ?=
+# As many as the machine has cores, each with servers of its own.
+TEST_PROCESSES ?= 2
 
 # A home that cannot be written (a service account, some containers) has no place for caches.
 CACHES := $(shell test -w "$$HOME" || echo none)
@@ -37,9 +39,9 @@ demo: $(STAMP) ## Run a whole campaign on this machine, with nothing but Python 
 	@$(BIN)/switchboard demo $(ARGS)
 
 .PHONY: test
-test: lint types ## Run every check: lint, types, layers, unit and integration tests
+test: lint types drift ## Run every check: lint, types, layers, drift, unit and integration tests
 	@echo "==> unit and integration tests (PostgreSQL and Valkey are started from wheels)"
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n $(TEST_PROCESSES) $(ARGS)
 
 .PHONY: lint
 lint: $(STAMP) ## Check style, format and the layers between packages
@@ -72,9 +74,16 @@ integration: $(STAMP) ## Run the integration tests alone
 bench: $(STAMP) ## Measure, and write docs/benchmarks.md
 	@$(BIN)/python tests/bench/main.py $(ARGS)
 
-.PHONY: openapi
-openapi: $(STAMP) ## Write the API's description to docs/openapi.json
+.PHONY: generated
+generated: $(STAMP) ## Write what is generated: docs/openapi.json and the custom resource definition
 	@$(BIN)/switchboard openapi --output docs/openapi.json
+	@$(BIN)/python -m switchboard_operator.crd
+
+.PHONY: drift
+drift: $(STAMP) ## Check that what is generated is what is committed
+	@echo "==> drift of generated files"
+	@$(BIN)/switchboard openapi --check --output docs/openapi.json
+	@$(BIN)/python -m switchboard_operator.crd --check
 
 .PHONY: clean
 clean: ## Remove the environment, fetched tools and caches; data and settings stay

@@ -8,7 +8,7 @@ from integration.calls_support import CallsBench, calls_bench, numbers
 from switchboard_cli.devstack import DatabaseUrls
 
 CAP = 3
-LEADS = 30
+LEADS = 42
 
 
 @pytest.fixture
@@ -44,15 +44,16 @@ def test_through_every_fault_each_attempt_is_one_call_at_most_and_every_counter_
     leads = numbers(LEADS)
     for lead, outcome in zip(leads, ("answer", "busy", "no_answer") * (LEADS // 3), strict=True):
         bench.script(lead, outcome)
+    bench.add_leads(*leads)
+    ids = [row["id"] for row in bench.rows("SELECT id FROM leads ORDER BY id")]
     retries = {"busy": 0.1, "no_answer": 0.1}
-    runs = [bench.start(*half, retry_after_s=retries, max_attempts=2) for half in (leads[::2], leads[1::2])]
+    runs = [bench.start(leads={"ids": half}, retry_after_s=retries, max_attempts=2) for half in (ids[::2], ids[1::2])]
     views = bench.work_to_the_end(*runs, timeout=90)
     bench.await_carrier()
     bench.check(at_rest=True)
-    # The second run calls the leads of the first again: it means all of them.
-    assert sum(view.counts.total for view in views) == len(leads[::2]) + LEADS
+    assert sum(view.counts.total for view in views) == LEADS
     report = bench.report()
-    assert report["concurrent_max"]["business"] == {str(bench.business_id): CAP}
+    assert 1 < report["concurrent_max"]["business"][str(bench.business_id)] <= CAP
     assert report["concurrent_max"]["number"] == 1
     assert min(report["creates"].values()) >= 0 < report["creates"]["answer_lost"] + report["creates"]["hung"]
     assert report["callbacks"]["lost"] > 0 < report["callbacks"]["duplicated"]

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from rq import Queue
 from rq.job import Job, JobStatus
@@ -29,6 +30,8 @@ BUSY, IDLE = 2, 3
 
 _QUEUE_LINE = r"^queue (\S+) (\d+), (\d+) executing, (\d+) finished, (\d+) failed$"
 _WORKER_LINE = r"^worker .* (\w+) ([\w, ]+)\. jobs: (\d+) finished, (\d+) failed$"
+
+_SLICES = 'switchboard_job_slices_total{job_type="background",outcome="again"}'
 
 RQ = str(Path(sys.executable).with_name("rq"))
 
@@ -305,6 +308,18 @@ def test_the_words_that_people_search_for_are_in_the_log(shop: Workshop, worker:
     picked = [event for event in worker.events if event["event"].startswith("JOB PICKED")]
     assert {event["level"] for event in picked} == {"info"}
     assert "cleanup" not in log.lower()  # a worker never cleans up
+
+
+def test_its_metrics_count_the_slices(shop: Workshop, worker: Worker) -> None:
+    def slices() -> float:
+        told = httpx.get(f"{worker.url}/metrics", timeout=5, trust_env=False).text
+        return sum(float(line.rpartition(" ")[2]) for line in told.splitlines() if line.startswith(_SLICES))
+
+    before = slices()
+    job_id, gate = shop.gated_job(items=3)
+    gate.open(3)
+    shop.await_status(job_id, "completed")
+    await_true(lambda: slices() == before + 2, "two slices more after which there was more to do")
 
 
 def test_the_process_has_a_heartbeat_that_people_can_read(shop: Workshop, worker: Worker) -> None:

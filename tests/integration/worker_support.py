@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,8 +165,3 @@ def add_leads(jobs: Bench, number: int) -> None:
             "SELECT %s, '+1415555' || lpad(n::text, 4, '0'), 'Lead', 'UTC' FROM generate_series(1, %s) n",
             (jobs.business_id, number),
         )
-
-
-def settings_of(worker: Worker) -> Mapping[str, str]:
-    """The environment of a worker."""
-    return worker.process.env

@@ -23,7 +23,7 @@ from switchboard_operator.resources.base import Manifest, Owner, digest
 from switchboard_operator.snapshot import nested
 
 _TOKEN_BYTES = 32
-_LONGEST_NOTE = 1024
+_LONGEST_NOTE_BYTES = 1024
 _POINTER_HASH = "/metadata/annotations/" + names.HASH_ANNOTATION.replace("~", "~0").replace("/", "~1")
 
 
@@ -135,7 +135,7 @@ class Applier:
             "action": "Reconcile",
             "reason": event.reason,
             "type": event.type,
-            "note": event.message[:_LONGEST_NOTE],
+            "note": _shortened(event.message),
             "regarding": {
                 "apiVersion": names.API_VERSION,
                 "kind": names.KIND,
@@ -163,3 +163,8 @@ class Applier:
         except ApiError as error:
             if error.status != NOT_FOUND:
                 raise
+
+
+def _shortened(note: str) -> str:
+    """The API server counts bytes, and refuses an Event with more."""
+    return note.encode()[:_LONGEST_NOTE_BYTES].decode(errors="ignore")

@@ -5,7 +5,7 @@ is gone, and no state lives anywhere but in status.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import kopf
 from pydantic import ValidationError
@@ -14,13 +14,20 @@ from switchboard_operator import names, secrets
 from switchboard_operator.kinds import OWNED, OWNED_WITH_KEDA, SECRET, SWITCHBOARD, Kind
 from switchboard_operator.observe import Key
 from switchboard_operator.spec import SwitchboardSpec
-from switchboard_operator.workqueue import WorkQueue
+
+
+class Wakes(Protocol):
+    """Takes keys of Switchboards to look at."""
+
+    def add(self, key: Key) -> None:
+        """Look at this one soon."""
+        ...
 
 
 class Index:
     """The Switchboards there are, and the Secrets that each of them names."""
 
-    def __init__(self, queue: WorkQueue[Key]) -> None:
+    def __init__(self, queue: Wakes) -> None:
         self._queue = queue
         self._secrets: dict[Key, frozenset[str]] = {}
 

@@ -2,12 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from pydantic import ValidationError
 
 from switchboard_operator import names, secrets
 from switchboard_operator.api import Api
+from switchboard_operator.diagnose import why_unready
 from switchboard_operator.kinds import OWNED, OWNED_WITH_KEDA, POD, SCALED_OBJECT, SECRET, SWITCHBOARD, key_of
 from switchboard_operator.resources.base import Manifest, Owner
 from switchboard_operator.snapshot import Observed, PodView
@@ -16,6 +17,8 @@ from switchboard_operator.state import State
 
 Key = tuple[str, str]
 """Namespace and name of a Switchboard."""
+
+Diagnose = Callable[[tuple[PodView, ...]], Awaitable[Mapping[str, str]]]
 
 _KEDA_KNOWN_FOR_S = 60.0
 
@@ -40,10 +43,12 @@ class Observer:
     Args:
         api: the API server.
         clock: monotonic, in seconds.
+        diagnose: asks pods what they wait for.
     """
 
-    def __init__(self, api: Api, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, api: Api, clock: Callable[[], float] = time.monotonic, diagnose: Diagnose = why_unready) -> None:
         self._api = api
+        self._diagnose = diagnose
         self._clock = clock
         self._keda = False
         self._keda_asked: float | None = None
@@ -62,6 +67,7 @@ class Observer:
         keda = await self._keda_installed()
         kinds = (*OWNED, *(OWNED_WITH_KEDA if keda else ()), POD)
         lists = await asyncio.gather(*(self._api.list(kind, namespace, selector_of(name)) for kind in kinds))
+        pods = tuple(PodView.parse(pod) for pod in lists[-1])
         observed = Observed(
             owner=Owner(name=name, namespace=namespace, uid=metadata["uid"]),
             generation=metadata["generation"],
@@ -72,9 +78,10 @@ class Observer:
             spec_error=spec_error,
             secrets=await self._secrets(namespace, _secret_names(name, spec, state)),
             objects={key_of(each): each for found in lists[:-1] for each in found},
-            pods=tuple(PodView.parse(pod) for pod in lists[-1]),
+            pods=pods,
             keda=keda,
             recommendations=recommendations,
+            unready=await self._diagnose(pods),
         )
         return spec, observed
 

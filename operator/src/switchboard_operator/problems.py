@@ -35,6 +35,8 @@ def find_problems(state: State, target: Target | None, observed: Observed, *, av
         found += [Problem("SecretMissing", sentence) for sentence in target.missing]
     found += _migration(state)
     found += _pods(observed, available=available)
+    if not available:
+        found += _unready(observed)
     found += _stalled(observed)
     return found
 
@@ -76,6 +78,13 @@ def _pods(observed: Observed, *, available: bool) -> Iterator[Problem]:
         elif pod.unschedulable and not available:
             advice = "Add nodes, or lower the requests."
             yield Problem("Unschedulable", f"No node takes pod {pod.name}: {pod.unschedulable} {advice}")
+
+
+def _unready(observed: Observed) -> Iterator[Problem]:
+    """What pods wait for; many wait for the same."""
+    for sentence in sorted(set(observed.unready.values())):
+        names = sorted(name for name, said in observed.unready.items() if said == sentence)
+        yield Problem("PodsNotReady", f"Not ready: {', '.join(names)}. {sentence}")
 
 
 def _last_words(pod: PodView) -> str:

@@ -33,6 +33,8 @@ class PodView:
         unschedulable: why no node takes it.
         restarts: of its container.
         started: when it was made, as the API server wrote it.
+        ip: of the pod.
+        unready: its container runs, and is not ready.
     """
 
     name: str
@@ -46,6 +48,8 @@ class PodView:
     unschedulable: str = ""
     restarts: int = 0
     started: str = ""
+    ip: str = ""
+    unready: bool = False
 
     @classmethod
     def parse(cls, pod: Manifest) -> Self:
@@ -73,6 +77,8 @@ class PodView:
             unschedulable=scheduled.get("message", "") if scheduled.get("reason") == "Unschedulable" else "",
             restarts=container.get("restartCount", 0),
             started=metadata.get("creationTimestamp", ""),
+            ip=status.get("podIP", ""),
+            unready="running" in state and not container.get("ready", False),
         )
 
     @property
@@ -149,6 +155,7 @@ class Observed:
         pods: of the Switchboard.
         keda: KEDA is installed.
         recommendations: replicas that the built-in autoscaler wants now, per pool.
+        unready: what pods say that they wait for, by name.
     """
 
     owner: Owner
@@ -163,6 +170,7 @@ class Observed:
     pods: tuple[PodView, ...] = ()
     keda: bool = False
     recommendations: Mapping[str, int] = field(default_factory=dict)
+    unready: Mapping[str, str] = field(default_factory=dict)
 
     def job(self, name: str) -> JobView | None:
         """One Job."""

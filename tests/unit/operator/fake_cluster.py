@@ -6,9 +6,9 @@ migrator at a time, no contract phase while another release has pods.
 
 import copy
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from switchboard_operator import names
@@ -26,49 +26,11 @@ from switchboard_operator.actions import (
 )
 from switchboard_operator.kinds import ObjectKey, key_of
 from switchboard_operator.plan import plan
-from switchboard_operator.resources.base import Manifest, Owner
+from switchboard_operator.resources.base import Manifest
 from switchboard_operator.snapshot import Observed, PodView
 from switchboard_operator.spec import SwitchboardSpec
 from switchboard_operator.state import State
-
-OWNER = Owner(name="main", namespace="calls", uid="uid-main")
-START = datetime(2026, 1, 26, 11, 0, tzinfo=UTC)
-
-
-def spec_dict(version: str = "1.0.0", **changes: Any) -> dict[str, Any]:
-    """A valid spec; ``changes`` replace whole fields."""
-    found: dict[str, Any] = {
-        "version": version,
-        "database": {
-            "secretRef": {"name": "switchboard-db", "key": "url"},
-            "migrationSecretRef": {"name": "switchboard-db", "key": "ownerUrl"},
-        },
-        "redis": {"secretRef": {"name": "switchboard-redis", "key": "url"}},
-        "carrier": {"secretRef": {"name": "twilio"}},
-        "storage": {"url": "s3://recordings"},
-        "api": {"replicas": 2, "publicUrl": "https://calls.example.com"},
-        "workers": [
-            {"name": "calls", "queues": ["high", "default"], "replicas": 2},
-            {"name": "bulk", "queues": ["low", "receipts", "receipts_sync", "maintenance", "broadcasts"]},
-        ],
-        "recorder": {},
-    }
-    return found | changes
-
-
-def make_spec(version: str = "1.0.0", **changes: Any) -> SwitchboardSpec:
-    """The same as a model."""
-    return SwitchboardSpec.model_validate(spec_dict(version, **changes))
-
-
-def make_secrets() -> dict[str, dict[str, str] | None]:
-    """The Secrets that ``spec_dict`` names."""
-    return {
-        "switchboard-db": {"url": "YXBw", "ownerUrl": "b3duZXI="},
-        "switchboard-redis": {"url": "cmVkaXM="},
-        "twilio": {"accountSid": "QUM=", "authToken": "dG9rZW4="},
-        "main-internal": {"token": "cmFuZG9t"},
-    }
+from unit.operator.samples import OWNER, START, make_secrets, spec_dict
 
 
 @dataclass
@@ -187,9 +149,7 @@ class FakeCluster:
 
     def observe(self) -> Observed:
         """A snapshot. The planner changes nothing in it: a test of its own says so."""
-        pods = [
-            PodView(name=pod.name, role=pod.role, release=pod.release, started=pod.name) for pod in self.pods
-        ]
+        pods = [PodView(name=pod.name, role=pod.role, release=pod.release, started=pod.name) for pod in self.pods]
         return Observed(
             owner=OWNER,
             generation=self.generation,
@@ -300,7 +260,9 @@ class FakeCluster:
             return
         container = live["spec"]["template"]["spec"]["containers"][0]
         version = container["image"].rpartition(":")[2]
-        step = next(word for word in ("check", "contract", "expand") if any(word in arg for arg in container["command"]))
+        step = next(
+            word for word in ("check", "contract", "expand") if any(word in arg for arg in container["command"])
+        )
         if step == "contract":
             others = [pod for pod in self.pods if pod.version != version]
             assert not others, f"contract phase while other releases have pods: {others}"
@@ -409,13 +371,3 @@ def _bare(live: Manifest) -> Manifest:
     for key in ("uid", "resourceVersion", "generation", "managedFields"):
         found["metadata"].pop(key, None)
     return found
-
-
-def containers(manifest: Manifest) -> Iterator[dict[str, Any]]:
-    """Containers of a Deployment or Job."""
-    yield from manifest["spec"]["template"]["spec"]["containers"]
-
-
-def environment(manifest: Manifest) -> dict[str, Any]:
-    """Variables of the first container."""
-    return {each["name"]: each.get("value", each.get("valueFrom")) for each in next(containers(manifest))["env"]}

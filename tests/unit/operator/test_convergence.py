@@ -1,7 +1,7 @@
 """Whatever is interrupted, the same objects result, and the database is always ahead of the pods.
 
-A scenario is prepared undisturbed, then its last act is interrupted: the operator is killed after an API call, and a new
-one starts from what the API server knows.
+A scenario is prepared undisturbed, then its last act is interrupted: the operator is killed after an API call, and a
+new one starts from what the API server knows.
 """
 
 import copy
@@ -106,6 +106,7 @@ def test_an_operator_that_dies_after_every_single_call_reaches_the_same_end(scen
     assert_same_end(played(scenario, lambda _: True), scenario)
 
 
+@pytest.mark.slow
 @each_scenario
 def test_an_operator_that_dies_after_any_one_call_reaches_the_same_end(scenario: Scenario) -> None:
     calls = undisturbed(scenario).writes - prepared(scenario.before).writes

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from switchboard_operator import crd
 from switchboard_operator.spec import RESERVED_ENV, SwitchboardSpec
-from unit.operator.fake_cluster import make_spec, spec_dict
+from unit.operator.samples import make_spec, spec_dict
 
 ROOT = crd.build_crd()["spec"]["versions"][0]
 SCHEMA = ROOT["schema"]["openAPIV3Schema"]
@@ -65,7 +65,9 @@ def test_the_example_of_the_design_is_valid() -> None:
     assert spec.workers[1].autoscaling.jobs_per_replica == 10
 
 
-@pytest.mark.parametrize(("path", "schema"), list(schemas(SCHEMA)), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("path", "schema"), list(schemas(SCHEMA)), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_every_schema_is_structural(path: str, schema: dict[str, Any]) -> None:
     assert "type" in schema or schema.get("x-kubernetes-int-or-string"), path
     assert not {"$ref", "anyOf", "allOf", "oneOf", "title", "$defs", "const"} & schema.keys(), path
@@ -101,7 +103,10 @@ def test_recordings_cannot_be_left_without_a_consumer() -> None:
     [
         [{"name": "calls", "queues": ["high", "default"]}],
         [
-            {"name": "all", "queues": ["high", "default", "low", "receipts", "receipts_sync", "maintenance", "broadcasts"]},
+            {
+                "name": "all",
+                "queues": ["high", "default", "low", "receipts", "receipts_sync", "maintenance", "broadcasts"],
+            },
             {"name": "more", "queues": ["high"]},
         ],
     ],

@@ -29,7 +29,11 @@ def entry(manager: str, fields: dict[str, Any], operation: str = "Update", **mor
         ({"replicas": 2}, {}, ("spec.replicas",)),
         ({"a": {"b": 1}}, {"a": {"b": 1, "defaulted": 5}}, ()),
         ({"resources": {"limits": {"cpu": "0.5"}}}, {"resources": {"limits": {"cpu": "500m"}}}, ()),
-        ({"resources": {"limits": {"memory": "1Gi"}}}, {"resources": {"limits": {"memory": "2Gi"}}}, ("spec.resources.limits.memory",)),
+        (
+            {"resources": {"limits": {"memory": "1Gi"}}},
+            {"resources": {"limits": {"memory": "2Gi"}}},
+            ("spec.resources.limits.memory",),
+        ),
         ({"env": [{"name": "A", "value": "1"}]}, {"env": [{"name": "B"}, {"name": "A", "value": "1"}]}, ()),
         ({"env": [{"name": "A", "value": "1"}]}, {"env": []}, ("spec.env[A]",)),
         ({"args": ["a", "b"]}, {"args": ["a"]}, ("spec.args",)),
@@ -37,7 +41,9 @@ def entry(manager: str, fields: dict[str, Any], operation: str = "Update", **mor
         ({"emptyDir": {}}, {}, ()),
     ],
 )
-def test_a_field_of_ours_that_differs_is_drift(wanted: dict[str, Any], found: dict[str, Any], paths: tuple[str, ...]) -> None:
+def test_a_field_of_ours_that_differs_is_drift(
+    wanted: dict[str, Any], found: dict[str, Any], paths: tuple[str, ...]
+) -> None:
     assert compare(manifest(**wanted), live(found)).paths == paths
 
 
@@ -77,13 +83,15 @@ def test_what_was_added_becomes_ours_so_that_an_apply_removes_it() -> None:
 
 
 def test_who_owns_the_replicas() -> None:
-    replicas = {"f:spec": {"f:replicas": {}}}
+    replicas: dict[str, Any] = {"f:spec": {"f:replicas": {}}}
 
     assert owns_replicas(live({}, entry(names.FIELD_MANAGER, replicas, operation="Apply")))
     assert not owns_replicas(live({}, entry(names.SCALE_MANAGER, replicas, operation="Apply")))
 
 
-@pytest.mark.parametrize(("one", "other"), [("0.5", "500m"), ("1Gi", 1024**3), ("1k", "1000"), (2, "2"), ("1.5Gi", "1536Mi")])
+@pytest.mark.parametrize(
+    ("one", "other"), [("0.5", "500m"), ("1Gi", 1024**3), ("1k", "1000"), (2, "2"), ("1.5Gi", "1536Mi")]
+)
 def test_equal_quantities(one: object, other: object) -> None:
     assert quantity(one) == quantity(other)
 

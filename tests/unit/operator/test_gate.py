@@ -6,7 +6,8 @@ import pytest
 
 from switchboard_operator.actions import Apply, WriteStatus
 from switchboard_operator.gate import CHECK_AGAIN_S
-from unit.operator.fake_cluster import FakeCluster, environment
+from unit.operator.fake_cluster import FakeCluster
+from unit.operator.samples import environment
 
 
 def installed() -> FakeCluster:

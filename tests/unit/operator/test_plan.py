@@ -10,7 +10,8 @@ from switchboard_operator import names
 from switchboard_operator.actions import Apply, Delete, EnsureSecret, HandOverReplicas, Requeue, TakeOver, WriteStatus
 from switchboard_operator.plan import LOOK_AGAIN_S, RESYNC_S, plan
 from switchboard_operator.spec import SwitchboardSpec
-from unit.operator.fake_cluster import FakeCluster, spec_dict
+from unit.operator.fake_cluster import FakeCluster
+from unit.operator.samples import spec_dict
 
 CALLS = "main-worker-calls"
 ALL_QUEUES = ["high", "default", "low", "receipts", "receipts_sync", "maintenance", "broadcasts"]
@@ -87,7 +88,9 @@ def test_a_deleted_object_comes_back() -> None:
 def test_a_variable_added_by_hand_is_taken_out_again() -> None:
     cluster = installed()
     live = cluster.objects["Deployment", CALLS]
-    path = {"f:spec": {"f:template": {"f:spec": {"f:containers": {'k:{"name":"worker"}': {"f:env": {}}}}}}}
+    path: dict[str, Any] = {
+        "f:spec": {"f:template": {"f:spec": {"f:containers": {'k:{"name":"worker"}': {"f:env": {}}}}}}
+    }
     live["metadata"]["managedFields"].append({"manager": "kubectl-edit", "operation": "Update", "fieldsV1": path})
 
     actions = [action for action in cluster.plan() if isinstance(action, TakeOver | Apply)]
@@ -292,7 +295,9 @@ def test_pausing_and_resuming_restarts_nothing() -> None:
 def test_a_switchboard_that_is_deleted_is_left_to_the_garbage_collector() -> None:
     cluster = installed()
 
-    assert plan(SwitchboardSpec.model_validate(cluster.spec), replace(cluster.observe(), deleting=True), cluster.now) == []
+    assert (
+        plan(SwitchboardSpec.model_validate(cluster.spec), replace(cluster.observe(), deleting=True), cluster.now) == []
+    )
 
 
 def test_a_spec_that_cannot_be_used_keeps_the_old_release_and_its_repairs() -> None:

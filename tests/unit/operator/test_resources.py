@@ -14,7 +14,7 @@ from switchboard_operator.resources.base import REVISION, Manifest, Release
 from switchboard_operator.resources.job import migrate_job
 from switchboard_operator.spec import SwitchboardSpec
 from switchboard_operator.state import Applied, Stage, State
-from unit.operator.fake_cluster import OWNER, containers, environment, make_spec, spec_dict
+from unit.operator.samples import OWNER, containers, environment, make_spec, spec_dict
 
 RECORDED = Path(__file__).parent / "templates_revision_1.json"
 VOLUME = {"volume": {"size": "50Gi"}}
@@ -196,7 +196,9 @@ def test_the_recorder_writes_the_volume_and_the_api_only_reads_it() -> None:
 
 
 def test_network_policies_appear_on_request() -> None:
-    policies = {name for kind, name in rendered(make_spec(networkPolicies={"enabled": True})) if kind == "NetworkPolicy"}
+    policies = {
+        name for kind, name in rendered(make_spec(networkPolicies={"enabled": True})) if kind == "NetworkPolicy"
+    }
 
     assert policies == {"main-api", "main-worker", "main-recorder", "main-migrate"}
 

@@ -10,7 +10,8 @@ from switchboard_operator.plan import watched_pools
 from switchboard_operator.render import pools
 from switchboard_operator.scaler import STALE_S, Sample, Scaler, recommend, trimmed, wanted_replicas
 from switchboard_operator.spec import Autoscaling, SwitchboardSpec
-from unit.operator.fake_cluster import OWNER, FakeCluster, spec_dict
+from unit.operator.fake_cluster import FakeCluster
+from unit.operator.samples import OWNER, spec_dict
 
 KEY = ("calls", "main")
 SCALING = Autoscaling(min=0, max=20, jobs_per_replica=10, scale_down_stabilization_seconds=60)
@@ -38,7 +39,15 @@ def test_replicas_for_an_amount_of_work(runnable: int, expected: int) -> None:
         (5, [Sample(39, 9), Sample(99, 0)], 0),
         (5, [Sample(39, 0), Sample(70, 9), Sample(99, 0)], 5),
     ],
-    ids=["nothing known", "stale", "up at once", "window not seen", "highest of the window", "to zero", "never up again"],
+    ids=[
+        "nothing known",
+        "stale",
+        "up at once",
+        "window not seen",
+        "highest of the window",
+        "to zero",
+        "never up again",
+    ],
 )
 def test_recommendations_at_100_seconds(current: int, samples: list[Sample], expected: int | None) -> None:
     assert recommend(current, samples, 100.0, SCALING) == expected
@@ -75,7 +84,8 @@ class Clock:
 
 
 def test_a_change_wakes_the_planner_and_stale_numbers_are_dropped() -> None:
-    clock, woken = Clock(), []
+    clock = Clock()
+    woken: list[tuple[str, str]] = []
     scaler = Scaler(woken.append, clock)
     spec = scaled_spec()
     cluster = FakeCluster(spec.dump())

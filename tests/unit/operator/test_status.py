@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 
 from switchboard_operator import status
+from switchboard_operator.diagnose import sentence_in
+from switchboard_operator.gate import timestamp
 from switchboard_operator.snapshot import JobView, Observed, PodView, tail
 from switchboard_operator.state import State
 from switchboard_operator.target import Target
-from unit.operator.fake_cluster import FakeCluster, make_spec
+from unit.operator.fake_cluster import FakeCluster
+from unit.operator.samples import make_spec
 
 
 def reported(cluster: FakeCluster, observed: Observed) -> State:
@@ -60,6 +63,32 @@ def test_a_pod_that_no_node_takes_matters_when_nothing_else_serves() -> None:
 
 
 @pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ({"detail": "The database cannot be reached."}, "The database cannot be reached."),
+        ({"status": "waiting", "waiting_for": "Redis"}, "Redis"),
+        ({}, ""),
+        ([], ""),
+    ],
+)
+def test_a_pod_says_what_it_waits_for(answer: object, expected: str) -> None:
+    assert sentence_in(answer) == expected
+
+
+def test_what_pods_wait_for_is_told_when_nothing_serves(cluster: FakeCluster) -> None:
+    sentence = "The database cannot be reached: check that it runs."
+    cluster.objects["Deployment", "main-api"]["status"]["availableReplicas"] = 0
+    observed = replace(cluster.observe(), unready={"main-api-1": sentence, "main-api-2": sentence})
+
+    state = reported(cluster, observed)
+
+    assert reason(state, "Available") == "PodsUnavailable"
+    assert reason(state, "Ready") == "PodsNotReady"
+    assert state.last_error
+    assert state.last_error.message == f"Not ready: main-api-1, main-api-2. {sentence}"
+
+
+@pytest.mark.parametrize(
     ("condition", "expected"),
     [
         ({"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}, "RolloutStalled"),
@@ -80,7 +109,7 @@ def test_a_condition_keeps_its_time_until_its_status_changes(cluster: FakeCluste
     again = reported(cluster, observed)
 
     assert again == observed.state
-    assert all(condition.last_transition_time < status.timestamp(cluster.now) for condition in again.conditions)
+    assert all(condition.last_transition_time < timestamp(cluster.now) for condition in again.conditions)
 
 
 def test_conditions_carry_the_generation_that_they_are_about(cluster: FakeCluster) -> None:
@@ -107,7 +136,9 @@ def test_the_last_error_stays_when_it_is_over(cluster: FakeCluster) -> None:
 
 def test_a_refusal_of_the_api_server_is_shown(cluster: FakeCluster) -> None:
     state = status.with_error(cluster.state, "ApiRefused", "exceeded quota", cluster.observe(), cluster.now)
-    again = status.with_error(state, "ApiRefused", "exceeded quota", cluster.observe(), cluster.now + timedelta(hours=1))
+    again = status.with_error(
+        state, "ApiRefused", "exceeded quota", cluster.observe(), cluster.now + timedelta(hours=1)
+    )
 
     assert reason(state, "Degraded") == reason(state, "Ready") == "ApiRefused"
     assert again == state
@@ -164,4 +195,3 @@ def test_a_job_is_read() -> None:
     found = JobView.parse(job)
 
     assert (found.finished, found.failed, found.failures, found.reason) == (True, True, 2, "DeadlineExceeded")
-
