@@ -95,7 +95,7 @@ def dashboard(shop: Workshop) -> Any:
     """A client of `rq-dashboard --config switchboard_core.jobs.dashboard`, with our REDIS_URL in its environment."""
     cli, web = importlib.import_module("rq_dashboard.cli"), importlib.import_module("rq_dashboard.web")
     app = cli.make_flask_app("switchboard_core.jobs.dashboard", None, None, "")
-    app.config["RQ_DASHBOARD_REDIS_URL"] = shop.env["REDIS_URL"]
+    assert app.config["RQ_DASHBOARD_REDIS_URL"] == shop.env["REDIS_URL"]
     web.setup_rq_connection(app)
     with app.test_client() as client:
         yield client

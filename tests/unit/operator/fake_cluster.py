@@ -90,6 +90,10 @@ RELEASES = {
 }
 
 
+LEAVES_IN = 8
+"""Ticks that a pod takes to end."""
+
+
 class FakeCluster:
     """One Switchboard and everything around it."""
 
@@ -101,6 +105,8 @@ class FakeCluster:
         self.secrets: dict[str, dict[str, str] | None] = make_secrets() | {"main-internal": None}
         self.objects: dict[ObjectKey, Manifest] = {}
         self.pods: list[Pod] = []
+        self.each_round: Callable[[], None] = lambda: None
+        self.terminating: dict[str, tuple[Pod, int]] = {}
         self.job_pods: dict[str, PodView] = {}
         self.database = Database()
         self.now = START
@@ -149,7 +155,7 @@ class FakeCluster:
 
     def observe(self) -> Observed:
         """A snapshot. The planner changes nothing in it: a test of its own says so."""
-        pods = [PodView(name=pod.name, role=pod.role, release=pod.release, started=pod.name) for pod in self.pods]
+        pods = [PodView(name=pod.name, role=pod.role, release=pod.release, started=pod.name) for pod in self.alive()]
         return Observed(
             owner=OWNER,
             generation=self.generation,
@@ -223,7 +229,16 @@ class FakeCluster:
         }
         self.objects[key] = live
 
+    def alive(self) -> list[Pod]:
+        """Pods, those that are about to end included."""
+        return [*self.pods, *(pod for pod, _ in self.terminating.values())]
+
     def _delete(self, key: ObjectKey) -> None:
+        live = self.objects[key]
+        if key[0] == "Job" and live.get("status", {}).get("active"):
+            # Deleted in the foreground: it stays until its pod is gone.
+            live["metadata"]["deletionTimestamp"] = LEAVES_IN
+            return
         del self.objects[key]
         if key[0] == "Job":
             self.job_pods = {name: pod for name, pod in self.job_pods.items() if pod.job != key[1]}
@@ -233,14 +248,14 @@ class FakeCluster:
     def tick(self) -> bool:
         """Let every controller take one step; whether anything changed."""
         self.now += timedelta(seconds=1)
-        self.moved = False
+        self.moved = bool(self.terminating)
+        self.terminating = {name: (pod, left - 1) for name, (pod, left) in self.terminating.items() if left > 1}
         for (kind, name), live in list(self.objects.items()):
             if kind == "Job":
                 self._run_job(name, live)
         deployments = {name for kind, name in self.objects if kind == "Deployment"}
-        kept = [pod for pod in self.pods if pod.deployment in deployments]
-        self.moved |= len(kept) < len(self.pods)
-        self.pods = kept
+        for pod in [pod for pod in self.pods if pod.deployment not in deployments]:
+            self._stop(pod)
         for name in sorted(deployments):
             self._roll(name)
         self.check_invariants()
@@ -248,6 +263,13 @@ class FakeCluster:
 
     def _run_job(self, name: str, live: Manifest) -> None:
         status = live.setdefault("status", {})
+        if "deletionTimestamp" in live["metadata"]:
+            self.moved = True
+            live["metadata"]["deletionTimestamp"] -= 1
+            if not live["metadata"]["deletionTimestamp"]:
+                status["active"] = 0
+                self._delete(("Job", name))
+            return
         if status.get("conditions"):
             return
         self.moved = True
@@ -264,7 +286,7 @@ class FakeCluster:
             word for word in ("check", "contract", "expand") if any(word in arg for arg in container["command"])
         )
         if step == "contract":
-            others = [pod for pod in self.pods if pod.version != version]
+            others = [pod for pod in self.alive() if pod.version != version]
             assert not others, f"contract phase while other releases have pods: {others}"
         code, words = self.database.migrate(version, step, RELEASES[version])
         pod = f"{name}-{status.get('failed', 0)}"
@@ -292,13 +314,13 @@ class FakeCluster:
         ready = [pod for pod in mine if pod.ready]
         unhealthy = [pod for pod in old if not pod.ready]
         if unhealthy:
-            self.pods.remove(unhealthy[0])
+            self._stop(unhealthy[0])
         elif len(new) < wanted and len(mine) <= wanted:
             self.pods.append(self._pod(name, live, template))
         elif old and len(ready) > wanted:
-            self.pods.remove(old[0])
+            self._stop(old[0])
         elif not old and len(new) > wanted:
-            self.pods.remove(new[-1])
+            self._stop(new[-1])
         mine = [pod for pod in self.pods if pod.deployment == name]
         live["status"] = {
             "observedGeneration": live["metadata"]["generation"],
@@ -307,6 +329,11 @@ class FakeCluster:
             "availableReplicas": sum(pod.ready for pod in mine),
         }
         self.moved |= live["status"] != before
+
+    def _stop(self, pod: Pod) -> None:
+        self.moved = True
+        self.pods.remove(pod)
+        self.terminating[pod.name] = (pod, LEAVES_IN)
 
     def _pod(self, name: str, live: Manifest, template: str) -> Pod:
         found = live["spec"]["template"]["metadata"]["labels"]
@@ -321,7 +348,7 @@ class FakeCluster:
 
     def check_invariants(self) -> None:
         """What must hold at every moment."""
-        for pod in self.pods:
+        for pod in self.alive():
             release = RELEASES[pod.version]
             assert self.database.seq >= release.seq, f"{pod.name} runs before its migration"
             assert self.database.min_seq <= release.seq, f"{pod.name} runs on a schema that lost what it needs"
@@ -347,6 +374,7 @@ class FakeCluster:
                 performed += 1
                 if interrupt(performed):
                     break
+            self.each_round()
             if not self.tick() and not done:
                 return performed
         msg = f"not settled after {limit} rounds: {self.state.conditions}, {self.plan()}"

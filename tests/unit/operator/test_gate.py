@@ -226,6 +226,25 @@ def test_another_release_replaces_one_that_is_stuck() -> None:
     assert set(cluster.versions().values()) == {"1.2.0"}
 
 
+@pytest.mark.parametrize("step", ["check", "expand", "contract"])
+def test_a_release_that_comes_while_another_ones_job_runs_waits_for_its_end(step: str) -> None:
+    cluster = installed()
+    cluster.change(version="1.1.0")
+    job = f"main-migrate-2-{step}-1"
+
+    def change_when_it_runs() -> None:
+        live = cluster.objects.get(("Job", job), {})
+        if live.get("status", {}).get("active") and cluster.spec["version"] == "1.1.0":
+            cluster.change(version="1.2.0")
+
+    cluster.each_round = change_when_it_runs
+    cluster.settle()
+
+    assert cluster.spec["version"] == "1.2.0"
+    assert set(cluster.versions().values()) == {"1.2.0"}
+    assert cluster.database.min_seq == 105
+
+
 def test_an_incompatible_downgrade_is_refused_and_nothing_is_touched() -> None:
     cluster = FakeCluster()
     cluster.settle()
