@@ -74,6 +74,11 @@ class Campaign:
         """Wait until so many of its calls are answered and go on."""
         self.stack.await_true(lambda: self.view()["counts"]["in_progress"] == calls, f"{calls} live calls", 60)
 
+    def asleep(self) -> bool:
+        """Whether no worker has a lease on its background job, and none is due."""
+        query = "SELECT lease_until IS NULL AND run_after > clock_timestamp() FROM background_jobs WHERE id = %s"
+        return bool(self.stack.value(query, self.job_id))
+
     def jobs(self) -> list[Json]:
         """The rows of its calls."""
         return self.stack.rows("SELECT * FROM outbound_call_jobs WHERE run_id = %s ORDER BY id", self.run["id"])

@@ -40,12 +40,13 @@ def valkey(stack_folder: Path) -> Iterator[EmbeddedValkey]:
 def migrated_template(postgres: EmbeddedPostgres) -> str:
     """Name of a database with every migration applied and no rows; tests work on copies of it."""
     from switchboard_core.migrate.runner import run_migrations
-
     from switchboard_core.settings import MigrationSettings
 
     name = "migrated_template"
     urls = postgres.create_database(name)
-    run_migrations(MigrationSettings(migration_database_url=urls.owner, app_database_role=APP_ROLE))
+    # A developer's own .env must not decide what is tested.
+    settings = MigrationSettings(_env_file=None, migration_database_url=urls.owner, app_database_role=APP_ROLE)
+    run_migrations(settings)
     return name
 
 

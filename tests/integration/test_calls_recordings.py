@@ -222,8 +222,12 @@ class TestDownloads:
         assert {"file", "duration_ms"} <= lines[3].keys()
 
     def test_media_that_are_not_there_yet_are_asked_for_again(self, bench: CallsBench, recorder: Recorder) -> None:
-        recording_id = recorded(bench, media_seconds=0.4)
-        # The announcement, and with it the recorder, was faster than the media.
+        """The announcement, and with it the recorder, is faster than the media."""
+        bench.script(LEAD, media_seconds=2.0)
+        bench.start(LEAD, record=True)
+        bench.dial()
+        bench.await_true(lambda: bool(bench.rows("SELECT 1 FROM recordings")), "the announcement")
+        recording_id = int(bench.value("SELECT id FROM recordings"))
         _, lines = work(recorder, recording_id)
         assert row(bench, recording_id)["status"] == "completed"
         assert bench.report()["recordings"]["asked_too_early"] >= 1

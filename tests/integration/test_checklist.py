@@ -131,7 +131,8 @@ def restarted(started: Started) -> Restarted:
     live = start_campaign(stack, numbers(LONG, 5), cap=CAP)
     live.await_live(CAP)
     stuck = start_campaign(stack, numbers(SHORT, 4), calling_hours=closed_today())
-    stack.await_true(lambda: stuck.view()["counts"]["queued"] == 4, "the jobs of the run")
+    stack.await_true(stuck.asleep, "the run to wait for its calling hours")
+    assert stuck.view()["counts"]["queued"] == 4
     stack.processes["worker-0"].kill()
     abandon(stuck)
     abandon(live)

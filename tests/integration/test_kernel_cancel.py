@@ -11,6 +11,7 @@ from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedVal
 from switchboard_core.jobs.kernel import Outcome
 from switchboard_core.jobs.slices import Cursor, Slice, SliceContext
 from switchboard_core.jobs.states import JobStatus
+from switchboard_worker.sweep import Sweep
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,7 @@ def test_a_cancelled_job_makes_room_for_the_next(jobs: Bench) -> None:
     ids = [jobs.enqueue(payload={"items": 1}) for _ in range(4)]
     assert jobs.queued() == [f"delete_leads_{job_id}" for job_id in ids[:2]]
     jobs.cancel(ids[0])
+    assert Sweep(jobs.runtime).admit_waiting_jobs() == 1
     assert jobs.queued()[2:] == [f"delete_leads_{ids[2]}"]
 
 
@@ -174,6 +176,17 @@ def test_a_job_of_an_unknown_kind_can_be_asked_to_stop(jobs: Bench) -> None:
     jobs.cancel(job_id)
     row = jobs.job(job_id)
     assert (row["status"], row["cancel_requested_at"] is not None) == ("pending", True)
+
+
+def test_cancels_in_the_midst_of_admissions_get_in_nobody_s_way(jobs: Bench) -> None:
+    ids = [jobs.enqueue(payload={"items": 1}) for _ in range(40)]
+    kernel = jobs.kernel(walk)
+    with ThreadPoolExecutor(4) as pool:
+        runs = pool.map(kernel.run_slice, ids[:20])
+        cancels = pool.map(jobs.cancel, reversed(ids))
+        assert (len(list(runs)), len(list(cancels))) == (20, 40)  # and none of them was a deadlock's victim
+    assert {jobs.job(job_id)["status"] for job_id in ids} <= {"completed", "cancelled"}
+    assert [entry for entry in jobs.logged if entry["log_level"] in {"warning", "error"}] == []
 
 
 @pytest.mark.parametrize("attempt", range(5))

@@ -172,7 +172,7 @@ def _jobs(target: Target | None, observed: Observed) -> Iterator[Action]:
     wanted = _wanted_job(target, observed)
     others_run = False
     for job in observed.jobs():
-        if False:
+        if job.name == current:
             continue
         if not job.finished:
             others_run = True

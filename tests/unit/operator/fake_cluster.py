@@ -7,7 +7,7 @@ migrator at a time, no contract phase while another release has pods.
 import copy
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -30,43 +30,8 @@ from switchboard_operator.resources.base import Manifest
 from switchboard_operator.snapshot import Observed, PodView
 from switchboard_operator.spec import SwitchboardSpec
 from switchboard_operator.state import State
+from unit.operator.fake_database import RELEASES, Database
 from unit.operator.samples import OWNER, START, make_secrets, spec_dict
-
-
-@dataclass
-class Release:
-    """What a release's migrations do: ``seq`` after expand, ``min_seq`` after contract; it needs ``needs``."""
-
-    seq: int
-    min_seq: int
-
-
-@dataclass
-class Database:
-    """The schema, and everything that was done to it."""
-
-    seq: int = 0
-    min_seq: int = 0
-    down: bool = False
-    broken: set[str] = field(default_factory=set)
-    runs: list[tuple[str, str]] = field(default_factory=list)
-
-    def migrate(self, version: str, step: str, release: Release) -> tuple[int, str]:
-        """Run a step; returns the exit code and the last words."""
-        self.runs.append((version, step))
-        if self.down:
-            return 1, "The database cannot be reached."
-        if release.seq < self.min_seq:
-            return names.EXIT_INCOMPATIBLE, '{"ok": false, "reason": "This release is too old for the database."}'
-        if step == "check":
-            return (names.EXIT_PENDING, "pending") if self.seq < release.seq else (0, "")
-        if version in self.broken and step == "expand":
-            return 1, "Migration 105 failed."
-        if step == "expand":
-            self.seq = max(self.seq, release.seq)
-        else:
-            self.min_seq = max(self.min_seq, release.min_seq)
-        return 0, ""
 
 
 @dataclass
@@ -82,16 +47,10 @@ class Pod:
     ready: bool = False
 
 
-RELEASES = {
-    "1.0.0": Release(seq=104, min_seq=100),
-    "1.1.0": Release(seq=105, min_seq=104),
-    "1.2.0": Release(seq=106, min_seq=105),
-    "1.3.0": Release(seq=107, min_seq=106),
-}
-
-
 LEAVES_IN = 8
 """Ticks that a pod takes to end."""
+START_TAKES = 2
+"""Ticks that a migration takes."""
 
 
 class FakeCluster:
@@ -115,6 +74,7 @@ class FakeCluster:
         self.events: list[Emit] = []
         self.writes = 0
         self.moved = False
+        self.starting = 0
         self.frozen: set[str] = set()
         self._numbers = itertools.count(1)
         self.resource_version = 1
@@ -279,6 +239,10 @@ class FakeCluster:
             ]
             assert not active, f"two migrators at a time: {active}, {name}"
             status["active"] = 1
+            self.starting = START_TAKES
+            return
+        if self.starting:
+            self.starting -= 1
             return
         container = live["spec"]["template"]["spec"]["containers"][0]
         version = container["image"].rpartition(":")[2]

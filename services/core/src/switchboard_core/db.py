@@ -16,6 +16,7 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy import BigInteger, DateTime, Engine, Enum, MetaData, create_engine, event, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import InternalError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
 from switchboard_core.logs import get_logger
@@ -82,6 +83,7 @@ def make_engine(settings: Settings, *, application_name: str) -> Engine:
         },
     )
     event.listen(engine, "handle_error", _call_off_what_runs)
+    event.listen(engine, "handle_error", _name_a_lost_connection)
     return engine
 
 
@@ -96,6 +98,23 @@ def _call_off_what_runs(context: ExceptionContext) -> None:
     raw = context.connection.connection.driver_connection
     if isinstance(raw, psycopg.Connection) and raw.info.transaction_status is TransactionStatus.ACTIVE:
         raw.cancel_safe(timeout=CANCEL_TIMEOUT_S)
+
+
+def _name_a_lost_connection(context: ExceptionContext) -> None:
+    """Raise ``OperationalError`` for every lost connection.
+
+    A transaction that PostgreSQL ended because its process stood still for too long comes out as an internal error,
+    which would be taken for a fault of the work and not of the circumstances.
+    """
+    error = context.sqlalchemy_exception
+    if context.is_disconnect and isinstance(error, InternalError):
+        raise OperationalError(
+            error.statement,
+            error.params,
+            context.original_exception,
+            hide_parameters=True,
+            connection_invalidated=True,
+        )
 
 
 class Database:

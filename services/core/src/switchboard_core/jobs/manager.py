@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from switchboard_core.db import after_commit
 from switchboard_core.jobs.catalog import CATALOG
 from switchboard_core.jobs.models import BackgroundJob
-from switchboard_core.jobs.queueing import OPEN, admit, enqueue, wakeup_of
+from switchboard_core.jobs.queueing import OPEN, enqueue, wakeup_of
 from switchboard_core.jobs.schemas import TaskSnapshot, snapshot
 from switchboard_core.jobs.states import JobStatus
 from switchboard_core.jobs.transport import Transport
@@ -200,8 +200,8 @@ class BackgroundTaskManager:
         session.refresh(job)
         self.publish_after_commit(session, job)
         if at_once:
+            # The sweep lets the next one in: a slice that enqueues holds admission's lock and may wait for this row.
             log.info("task finished", task_id=job.id, status=str(job.status), reason=job.reason)
-            admit(session, self._transport, job.queue)
         else:
             wakeup = wakeup_of(job)
             after_commit(session, lambda: self._transport.wake(wakeup))

@@ -129,10 +129,13 @@ def admit(session: Session, transport: Transport, queue: str, *, limit: int | No
         .where(*mine, BackgroundJob.admitted_at.is_(None))
         .order_by(BackgroundJob.id)
         .limit(room)
+        # Who holds a row, to end its job say, may want the lock above next: waiting for it here would be a deadlock.
+        .with_for_update(key_share=True, skip_locked=True)
+        .cte("waiting")
     )
     admitted = session.execute(
         update(BackgroundJob)
-        .where(BackgroundJob.id.in_(waiting.scalar_subquery()))
+        .where(BackgroundJob.id.in_(select(waiting.c.id)))
         .values(admitted_at=func.clock_timestamp())
         .returning(BackgroundJob.id, BackgroundJob.job_type, BackgroundJob.queue)
         .execution_options(synchronize_session=False)
