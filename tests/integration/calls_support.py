@@ -4,6 +4,7 @@ The worker is the test itself: it places calls one by one where a test needs tha
 queues and does what they ask for.
 """
 
+import itertools
 import threading
 import time
 import uuid
@@ -11,10 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import psycopg
+from psycopg import sql
 from psycopg.rows import dict_row
 from rq.job import Job
 from rq.serializers import JSONSerializer
@@ -25,7 +27,7 @@ from integration.calls_carrier import DisturbedCarrier, KilledError, kill
 from invariants import assert_invariants, carrier_report
 from switchboard_api.app import create_app
 from switchboard_api.server import bind, server_for
-from switchboard_cli.devstack import DatabaseUrls
+from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
 from switchboard_core import crossing
 from switchboard_core.calls import callbacks, pump, service
 from switchboard_core.calls.admission import Admitted, admit_next
@@ -45,20 +47,24 @@ from switchboard_worker.tasks.entry import tasks
 CALLER = "+14155550100"
 Row = dict[str, Any]
 
+_database_numbers = itertools.count(1)
+
 
 @dataclass
 class CallsBench:
     """One process's parts, one business that may call around the clock, and the carrier.
 
+    Servers are shared by the tests of a module; each test begins with ``reset``.
+
     Attributes:
-        public: where the api is, which the carrier calls back.
+        business: settings of the business that each test gets.
     """
 
     runtime: Runtime
     urls: DatabaseUrls
     simulator_url: str
-    public: str
-    business_id: int
+    business: dict[str, Any]
+    business_id: int = 0
     kernel: Kernel = field(init=False)
     sweep: Sweep = field(init=False)
     _owner: psycopg.Connection[Row] = field(init=False)
@@ -66,9 +72,21 @@ class CallsBench:
     def __post_init__(self) -> None:
         runtime = self.runtime
         self.kernel = Kernel(runtime.settings, runtime.database, runtime.transport, runtime.tasks, tasks(runtime))
-        self.sweep = Sweep(runtime)
         url = self.urls.owner.replace("postgresql+psycopg://", "postgresql://", 1)
         self._owner = psycopg.connect(url, row_factory=dict_row, autocommit=True)
+
+    def reset(self) -> Self:
+        """Forget everything, and begin with a new business."""
+        self.sim("POST", "reset")
+        tables = self.rows(
+            "SELECT string_agg(quote_ident(tablename), ', ') AS names FROM pg_tables "
+            "WHERE schemaname = 'public' AND tablename NOT IN ('alembic_version', 'schema_state')"
+        )[0]["names"]
+        self._owner.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY CASCADE").format(sql.SQL(tables)))
+        self.runtime.redis.flushall()
+        self.sweep = Sweep(self.runtime)
+        self.business_id = make_business(self.runtime, **self.business)
+        return self
 
     def close(self) -> None:
         self.kernel.close()
@@ -313,22 +331,37 @@ def make_business(runtime: Runtime, **settings: Any) -> int:
 
 @contextmanager
 def calls_bench(
-    urls: DatabaseUrls,
-    redis_url: str,
+    postgres: EmbeddedPostgres,
+    template: str,
+    valkey: EmbeddedValkey,
     *,
     business: dict[str, Any] | None = None,
     simulator: dict[str, Any] | None = None,
     **settings: Any,
 ) -> Iterator[CallsBench]:
-    """Start the carrier and the api, and make the parts of a worker.
+    """Start the carrier and the api on a database of their own, and make the parts of a worker.
 
     Args:
-        urls: of a migrated database of the test's own.
-        redis_url: of an empty Valkey.
+        postgres: the server.
+        template: name of a migrated database.
+        valkey: the server.
         business: fields of ``BusinessCreate``.
         simulator: settings of the carrier; calls last a fraction of a second and are answered.
         settings: of the process.
     """
+    name = f"calls_{next(_database_numbers)}"
+    urls = postgres.create_database(name, template=template)
+    try:
+        with _bench(urls, valkey.url, business or {}, simulator or {}, settings) as bench:
+            yield bench
+    finally:
+        postgres.drop_database(name)
+
+
+@contextmanager
+def _bench(
+    urls: DatabaseUrls, redis_url: str, business: dict[str, Any], simulator: dict[str, Any], settings: dict[str, Any]
+) -> Iterator[CallsBench]:
     pace: dict[str, Any] = {
         "cps": 500,
         "dial_seconds": 0.0,
@@ -341,7 +374,7 @@ def calls_bench(
     }
     listener = bind("127.0.0.1", 0)
     public = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    with running_simulator(SimulatorSettings(port=0, **{**pace, **(simulator or {})})) as carrier:
+    with running_simulator(SimulatorSettings(port=0, **{**pace, **simulator})) as carrier:
         values: dict[str, Any] = {
             "database_url": urls.app,
             "redis_url": redis_url,
@@ -360,7 +393,7 @@ def calls_bench(
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="api", daemon=True)
         thread.start()
         assert server.listening.wait(20), "the api did not start"
-        bench = CallsBench(runtime, urls, carrier.url, public, make_business(runtime, **(business or {})))
+        bench = CallsBench(runtime, urls, carrier.url, business)
         try:
             yield bench
         finally:

@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from integration.calls_support import CALLER, CallsBench, calls_bench, numbers
-from switchboard_cli.devstack import DatabaseUrls
+from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey
 from switchboard_core.calls.admission import Admitted, Idle, LookAgain, admit_next
 from switchboard_core.calls.dial import _mark_sent
 from switchboard_core.calls.models import CallAttempt
@@ -35,11 +35,16 @@ ENDS = [
 ]
 
 
-@pytest.fixture
-def bench(database_urls: DatabaseUrls, redis_url: str) -> Iterator[CallsBench]:
+@pytest.fixture(scope="module")
+def servers(postgres: EmbeddedPostgres, migrated_template: str, valkey: EmbeddedValkey) -> Iterator[CallsBench]:
     # A slow machine must not make an attempt too old to be sent: nothing here is about that.
-    with calls_bench(database_urls, redis_url, dial_deadline_seconds=600) as bench:
+    with calls_bench(postgres, migrated_template, valkey, dial_deadline_seconds=600) as bench:
         yield bench
+
+
+@pytest.fixture
+def bench(servers: CallsBench) -> CallsBench:
+    return servers.reset()
 
 
 def admit(bench: CallsBench, business_id: int | None = None) -> Admitted | Idle | LookAgain:

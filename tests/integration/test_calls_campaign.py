@@ -5,17 +5,18 @@ from collections.abc import Iterator
 import pytest
 
 from integration.calls_support import CallsBench, calls_bench, numbers
-from switchboard_cli.devstack import DatabaseUrls
+from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey
 
 CAP = 3
 LEADS = 42
 
 
-@pytest.fixture
-def bench(database_urls: DatabaseUrls, redis_url: str) -> Iterator[CallsBench]:
+@pytest.fixture(scope="module")
+def servers(postgres: EmbeddedPostgres, migrated_template: str, valkey: EmbeddedValkey) -> Iterator[CallsBench]:
     with calls_bench(
-        database_urls,
-        redis_url,
+        postgres,
+        migrated_template,
+        valkey,
         business={"call_cap": CAP},
         simulator={"ring_seconds": 0.05, "talk_seconds": 0.2},
         carrier_read_timeout_seconds=0.5,
@@ -23,6 +24,11 @@ def bench(database_urls: DatabaseUrls, redis_url: str) -> Iterator[CallsBench]:
         unknown_outcome_after_seconds=2.0,
     ) as bench:
         yield bench
+
+
+@pytest.fixture
+def bench(servers: CallsBench) -> CallsBench:
+    return servers.reset()
 
 
 def test_through_every_fault_each_attempt_is_one_call_at_most_and_every_counter_is_right(bench: CallsBench) -> None:

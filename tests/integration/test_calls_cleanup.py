@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from integration.calls_support import CallsBench, calls_bench, numbers
-from switchboard_cli.devstack import DatabaseUrls
+from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey
 from switchboard_core.calls.cleanup import (
     cleanup_business,
     cleanup_stuck_dialing_jobs,
@@ -28,10 +28,15 @@ LIMIT_S = 300
 REASON = f"No worker has worked on it for {LIMIT_S} seconds."
 
 
-@pytest.fixture
-def bench(database_urls: DatabaseUrls, redis_url: str) -> Iterator[CallsBench]:
-    with calls_bench(database_urls, redis_url) as bench:
+@pytest.fixture(scope="module")
+def servers(postgres: EmbeddedPostgres, migrated_template: str, valkey: EmbeddedValkey) -> Iterator[CallsBench]:
+    with calls_bench(postgres, migrated_template, valkey) as bench:
         yield bench
+
+
+@pytest.fixture
+def bench(servers: CallsBench) -> CallsBench:
+    return servers.reset()
 
 
 def as_role(bench: CallsBench, role: ServiceRole | None) -> Runtime:

@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from integration.calls_support import CallsBench, calls_bench, numbers
-from switchboard_cli.devstack import DatabaseUrls, free_port
+from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey, free_port
 from switchboard_core.calls.admission import Idle, admit_next
 from switchboard_core.calls.cleanup import GIVE_UP_AFTER, cleanup_stuck_dialing_jobs, settle_silent
 from switchboard_core.calls.dial import _write_down, dial
@@ -21,10 +21,15 @@ LEAD, OTHER = numbers(2)
 DEADLINE_S, WINDOW_S = 5.0, 120.0
 
 
-@pytest.fixture
-def bench(database_urls: DatabaseUrls, redis_url: str) -> Iterator[CallsBench]:
-    with calls_bench(database_urls, redis_url, carrier_read_timeout_seconds=1.0) as bench:
+@pytest.fixture(scope="module")
+def servers(postgres: EmbeddedPostgres, migrated_template: str, valkey: EmbeddedValkey) -> Iterator[CallsBench]:
+    with calls_bench(postgres, migrated_template, valkey, carrier_read_timeout_seconds=1.0) as bench:
         yield bench
+
+
+@pytest.fixture
+def bench(servers: CallsBench) -> CallsBench:
+    return servers.reset()
 
 
 def with_carrier_at(bench: CallsBench, url: str, **settings: object) -> Runtime:

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from integration.calls_support import CallsBench, calls_bench, numbers
 from invariants import assert_invariants
-from switchboard_cli.devstack import DatabaseUrls
+from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey
 from switchboard_core import crossing
 from switchboard_core.calls import callbacks
 from switchboard_core.calls.cleanup import list_lost_recordings, rebuild_all_slots
@@ -21,10 +21,15 @@ from switchboard_core.calls.states import CallEvent
 LEAD, OTHER = numbers(2)
 
 
-@pytest.fixture
-def bench(database_urls: DatabaseUrls, redis_url: str) -> Iterator[CallsBench]:
-    with calls_bench(database_urls, redis_url) as bench:
+@pytest.fixture(scope="module")
+def servers(postgres: EmbeddedPostgres, migrated_template: str, valkey: EmbeddedValkey) -> Iterator[CallsBench]:
+    with calls_bench(postgres, migrated_template, valkey) as bench:
         yield bench
+
+
+@pytest.fixture
+def bench(servers: CallsBench) -> CallsBench:
+    return servers.reset()
 
 
 STORIES = {

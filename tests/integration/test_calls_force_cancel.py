@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from integration.calls_support import CallsBench, calls_bench, numbers
-from switchboard_cli.devstack import DatabaseUrls, free_port
+from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey, free_port
 from switchboard_core.calls import callbacks, service
 from switchboard_core.calls.admission import Admitted, admit_next
 from switchboard_core.calls.cleanup import settle_silent
@@ -24,10 +24,15 @@ from switchboard_core.leads import do_not_call
 LEAD, OTHER = numbers(2)
 
 
-@pytest.fixture
-def bench(database_urls: DatabaseUrls, redis_url: str) -> Iterator[CallsBench]:
-    with calls_bench(database_urls, redis_url, simulator={"talk_seconds": 60}) as bench:
+@pytest.fixture(scope="module")
+def servers(postgres: EmbeddedPostgres, migrated_template: str, valkey: EmbeddedValkey) -> Iterator[CallsBench]:
+    with calls_bench(postgres, migrated_template, valkey, simulator={"talk_seconds": 60}) as bench:
         yield bench
+
+
+@pytest.fixture
+def bench(servers: CallsBench) -> CallsBench:
+    return servers.reset()
 
 
 def force(bench: CallsBench, run: RunView) -> ForceCancelReport:

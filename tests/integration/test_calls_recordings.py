@@ -14,7 +14,7 @@ from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from integration.calls_support import CallsBench, Row, calls_bench, numbers
-from switchboard_cli.devstack import DatabaseUrls
+from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey
 from switchboard_core.jobs.kernel import Outcome
 from switchboard_core.recordings.models import Recording
 from switchboard_core.recordings.service import RecordingClaim, claim, downloads_active, record
@@ -30,11 +30,18 @@ LEASE_S = 10.0
 AT_ONCE = 3
 
 
-@pytest.fixture
-def bench(database_urls: DatabaseUrls, redis_url: str, tmp_path: Path) -> Iterator[CallsBench]:
-    store = f"file://{tmp_path}/store"
-    with calls_bench(database_urls, redis_url, recordings_url=store, transcription_engine="none") as bench:
+@pytest.fixture(scope="module")
+def servers(
+    postgres: EmbeddedPostgres, migrated_template: str, valkey: EmbeddedValkey, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[CallsBench]:
+    store = f"file://{tmp_path_factory.mktemp('recordings')}"
+    with calls_bench(postgres, migrated_template, valkey, recordings_url=store, transcription_engine="none") as bench:
         yield bench
+
+
+@pytest.fixture
+def bench(servers: CallsBench) -> CallsBench:
+    return servers.reset()
 
 
 @pytest.fixture

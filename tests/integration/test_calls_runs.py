@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from integration.calls_support import CallsBench, calls_bench, make_business, numbers
 from migration_support import migration_settings
-from switchboard_cli.devstack import DatabaseUrls
+from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
 from switchboard_core.calls import service
 from switchboard_core.calls.schemas import RunCreate
 from switchboard_core.calls.service import RunNotFoundError, RunRefusedError
@@ -18,10 +18,15 @@ from switchboard_core.runtime import make_runtime
 from switchboard_core.settings import Settings
 
 
-@pytest.fixture
-def bench(database_urls: DatabaseUrls, redis_url: str) -> Iterator[CallsBench]:
-    with calls_bench(database_urls, redis_url) as bench:
+@pytest.fixture(scope="module")
+def servers(postgres: EmbeddedPostgres, migrated_template: str, valkey: EmbeddedValkey) -> Iterator[CallsBench]:
+    with calls_bench(postgres, migrated_template, valkey) as bench:
         yield bench
+
+
+@pytest.fixture
+def bench(servers: CallsBench) -> CallsBench:
+    return servers.reset()
 
 
 ORDER = RunCreate.model_validate({"name": "Spring", "message": "Hello", "leads": {"all": True}})

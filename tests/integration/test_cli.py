@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import redis
 
@@ -298,6 +299,16 @@ def test_migrate_checks_migrates_and_then_has_nothing_to_do(empty_database_urls:
     assert "MIGRATIONS COMPLETE" in first.err
     again = ran("migrate", "--json", **env)
     assert (again.status, again.json["skipped"]) == (0, True)
+
+
+def test_migrate_refuses_a_schema_it_cannot_live_with_by_a_status_of_its_own(database_urls: DatabaseUrls) -> None:
+    with psycopg.connect(database_urls.owner.replace("+psycopg", "", 1)) as owner:
+        owner.execute("UPDATE schema_state SET schema_seq = 999, min_code_seq = 999")
+
+    told = ran("migrate", "--check", "--json", MIGRATION_DATABASE_URL=database_urls.owner)
+
+    assert told.status == 4
+    assert told.json["ok"] is False
 
 
 def test_migrate_without_a_database_is_one_sentence() -> None:

@@ -21,6 +21,8 @@ EXAMPLE = (
 )
 NOT_DONE = 1
 PENDING = 3
+INCOMPATIBLE = 4
+"""This release and the schema cannot live together; the operator refuses a downgrade by it."""
 
 
 class Phase(StrEnum):
@@ -42,9 +44,10 @@ def migrate(
     Connects as the owner (MIGRATION_DATABASE_URL), straight to PostgreSQL and not through a transaction pooler. Any
     number may be started at once: one migrates, the others find nothing left to do. The log goes to standard error.
 
-    Exit status: 0 the schema is as it should be; 1 it could not be done, and why; 3 with --check: something is missing.
+    Exit status: 0 the schema is as it should be; 1 it could not be done, and why; 3 with --check: something is missing;
+    4 this release and the schema cannot live together, and nothing was touched.
     """
-    from switchboard_core.migrate import MigrationError, run_migrations
+    from switchboard_core.migrate import IncompatibleSchema, MigrationError, run_migrations
 
     settings = _settings()
     _log_to_stderr(settings)
@@ -54,7 +57,7 @@ def migrate(
     except MigrationError as error:
         if as_json:
             output.json({"ok": False, "phase": phase.value, "check": check, "reason": str(error)})
-        raise CliError(str(error), NOT_DONE) from None
+        raise CliError(str(error), INCOMPATIBLE if isinstance(error, IncompatibleSchema) else NOT_DONE) from None
     if as_json:
         output.json(report.model_dump(mode="json"))
     else:
