@@ -17,7 +17,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from switchboard_core import crossing
 from switchboard_core.calls.cleanup import (
-    cleanup_stuck_runs,
     list_lost_recordings,
     rebuild_all_slots,
     settle_silent,
@@ -74,7 +73,6 @@ class Sweep:
             _Part("silent calls settled", 2 * interval, lambda: settle_silent(runtime).attempts_settled),
             _Part("lost recordings found", 10 * interval, lambda: list_lost_recordings(runtime)),
             _Part("slots rebuilt", 15 * interval, self.rebuild_slots),
-            _Part("stuck runs mended", 60 * interval, self.mend_stuck_runs),
             _Part("old tasks deleted", 3600.0, self.delete_old_tasks),
             _Part("dead workers forgotten", 3600.0, self.forget_dead_workers),
         ]
@@ -181,11 +179,6 @@ class Sweep:
         with self._runtime.database.crossing() as session:
             businesses = [ref.business_id for ref in crossing.businesses(session)]
         return rebuild_all_slots(self._runtime, businesses)
-
-    def mend_stuck_runs(self) -> int:
-        """Take over or end stuck runs; returns how many."""
-        report = cleanup_stuck_runs(self._runtime)
-        return report.runs_taken_over + report.runs_failed
 
     def delete_old_tasks(self) -> int:
         """Delete finished tasks and remembered answers past their retention; returns how many tasks."""

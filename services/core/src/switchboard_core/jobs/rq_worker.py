@@ -107,6 +107,9 @@ class KernelWorker(SimpleWorker):
         if pipeline is not None:
             super().heartbeat(timeout, pipeline)
             return
+        if self._waiting and self._stop_requested:
+            # The signal's own StopRequested was swallowed: logging does that with whatever is raised inside it.
+            raise StopRequested
         with self.connection.pipeline() as trip:
             super().heartbeat(timeout, trip)
             trip.hset(self.key, mapping={**self.serialize(), "state": self.get_state()})
