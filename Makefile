@@ -41,7 +41,7 @@ demo: $(STAMP) ## Run a whole campaign on this machine, with nothing but Python 
 .PHONY: test
 test: lint types drift ## Run every check: lint, types, layers, drift, unit and integration tests
 	@echo "==> unit and integration tests (PostgreSQL and Valkey are started from wheels)"
-	@$(BIN)/pytest -n $(TEST_PROCESSES) $(ARGS)
+	@$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
 .PHONY: lint
 lint: $(STAMP) ## Check style, format and the layers between packages

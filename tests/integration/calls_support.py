@@ -4,8 +4,6 @@ The worker is the test itself: it places calls one by one where a test needs tha
 queues and does what they ask for.
 """
 
-import itertools
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -22,12 +20,9 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from sqlalchemy.orm import Session
 
-from integration.api_support import _Server
 from integration.calls_carrier import DisturbedCarrier, KilledError, kill
 from invariants import assert_invariants, carrier_report
-from switchboard_api.app import create_app
-from switchboard_api.server import bind, server_for
-from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
+from switchboard_cli.devstack import DatabaseUrls
 from switchboard_core import crossing
 from switchboard_core.calls import callbacks, pump, service
 from switchboard_core.calls.admission import Admitted, admit_next
@@ -36,18 +31,13 @@ from switchboard_core.calls.schemas import RunCreate, RunView
 from switchboard_core.calls.settle import Applied
 from switchboard_core.jobs.kernel import Kernel, Outcome
 from switchboard_core.jobs.transport import BACKGROUND_JOB, PROCESS_NEXT, background_wakeup, process_next_wakeup
-from switchboard_core.runtime import Runtime, make_runtime
-from switchboard_core.settings import Settings
+from switchboard_core.runtime import Runtime
 from switchboard_core.tenancy.service import create_business
-from switchboard_simulator.server import running_simulator
-from switchboard_simulator.settings import SimulatorSettings
 from switchboard_worker.sweep import Sweep
 from switchboard_worker.tasks.entry import tasks
 
 CALLER = "+14155550100"
 Row = dict[str, Any]
-
-_database_numbers = itertools.count(1)
 
 
 @dataclass
@@ -334,81 +324,6 @@ def make_business(runtime: Runtime, **settings: Any) -> int:
     with runtime.database.tenant(business.id) as session:
         session.merge(business).rate_tokens = 1.0
     return business.id
-
-
-@contextmanager
-def calls_bench(
-    postgres: EmbeddedPostgres,
-    template: str,
-    valkey: EmbeddedValkey,
-    *,
-    business: dict[str, Any] | None = None,
-    simulator: dict[str, Any] | None = None,
-    **settings: Any,
-) -> Iterator[CallsBench]:
-    """Start the carrier and the api on a database of their own, and make the parts of a worker.
-
-    Args:
-        postgres: the server.
-        template: name of a migrated database.
-        valkey: the server.
-        business: fields of ``BusinessCreate``.
-        simulator: settings of the carrier; calls last a fraction of a second and are answered.
-        settings: of the process.
-    """
-    name = f"calls_{next(_database_numbers)}"
-    urls = postgres.create_database(name, template=template)
-    try:
-        with _bench(urls, valkey.url, business or {}, simulator or {}, settings) as bench:
-            yield bench
-    finally:
-        postgres.drop_database(name)
-
-
-@contextmanager
-def _bench(
-    urls: DatabaseUrls, redis_url: str, business: dict[str, Any], simulator: dict[str, Any], settings: dict[str, Any]
-) -> Iterator[CallsBench]:
-    pace: dict[str, Any] = {
-        "cps": 500,
-        "dial_seconds": 0.0,
-        "ring_seconds": 0.02,
-        "talk_seconds": 0.03,
-        "recording_seconds": 0.02,
-        "detection_seconds": 0.02,
-        "spread": 0.0,
-        "mix": {"answer": 1},
-    }
-    listener = bind("127.0.0.1", 0)
-    public = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    with running_simulator(SimulatorSettings(port=0, **{**pace, **simulator})) as carrier:
-        values: dict[str, Any] = {
-            "database_url": urls.app,
-            "redis_url": redis_url,
-            "public_url": public,
-            "twilio_base_url": carrier.url,
-            "twilio_account_sid": carrier.account_sid,
-            "twilio_auth_token": carrier.auth_token,
-            "carrier_calls_per_second": 1000,
-            "sweep_interval_seconds": 0.1,
-            "database_pool_size": 20,
-            "database_pool_overflow": 20,
-            **settings,
-        }
-        runtime = make_runtime(Settings(_env_file=None, **values), name="calls-test")
-        server = _Server(server_for(create_app(runtime)).config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="api", daemon=True)
-        thread.start()
-        assert server.listening.wait(20), "the api did not start"
-        bench = CallsBench(runtime, urls, carrier.url, business)
-        try:
-            yield bench
-        finally:
-            bench.close()
-            server.should_exit = True
-            thread.join(15)
-            listener.close()
-            runtime.close()
 
 
 def numbers(count: int, first: int = 5_550_000) -> Sequence[str]:

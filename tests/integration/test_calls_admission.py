@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from integration.calls_support import CALLER, CallsBench, calls_bench, numbers
+from integration.calls_servers import calls_bench
+from integration.calls_support import CALLER, CallsBench, numbers
 from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey
 from switchboard_core.calls.admission import Admitted, Idle, LookAgain, admit_next
 from switchboard_core.calls.dial import _mark_sent

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from integration.calls_support import CallsBench, calls_bench, numbers
+from integration.calls_servers import calls_bench
+from integration.calls_support import CallsBench, numbers
 from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey
 
 CAP = 3

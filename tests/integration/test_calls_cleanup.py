@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from integration.calls_support import CallsBench, calls_bench, numbers
+from integration.calls_servers import calls_bench
+from integration.calls_support import CallsBench, numbers
 from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey
 from switchboard_core.calls.cleanup import (
     cleanup_business,

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 from pydantic import SecretStr
 
-from integration.calls_support import CallsBench, calls_bench, numbers
+from integration.calls_servers import calls_bench
+from integration.calls_support import CallsBench, numbers
 from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey, free_port
 from switchboard_core.calls.admission import Idle, admit_next
 from switchboard_core.calls.cleanup import GIVE_UP_AFTER, cleanup_stuck_dialing_jobs, settle_silent

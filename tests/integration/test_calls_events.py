@@ -7,7 +7,8 @@ from random import Random
 import pytest
 from structlog.testing import capture_logs
 
-from integration.calls_support import CallsBench, calls_bench, numbers
+from integration.calls_servers import calls_bench
+from integration.calls_support import CallsBench, numbers
 from invariants import assert_invariants
 from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey
 from switchboard_core import crossing

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from integration.calls_support import CallsBench, calls_bench, numbers
+from integration.calls_servers import calls_bench
+from integration.calls_support import CallsBench, numbers
 from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey, free_port
 from switchboard_core.calls import callbacks, service
 from switchboard_core.calls.admission import Admitted, admit_next
@@ -127,6 +128,11 @@ class TestWithEveryWorkerDead:
 
 
 class TestWhatArrivesLate:
+    @pytest.fixture(autouse=True)
+    def ringing(self, bench: CallsBench) -> None:
+        """Nobody answers, so that no request for what to say ends the call before anything else does."""
+        bench.script(LEAD, ring_seconds=60)
+
     def test_a_sid_that_arrives_after_the_cancel_is_hung_up(self, bench: CallsBench) -> None:
         bench.faults(callback_lose=1)
         run = bench.start(LEAD)

@@ -13,7 +13,8 @@ from sqlalchemy import update
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
-from integration.calls_support import CallsBench, Row, calls_bench, numbers
+from integration.calls_servers import calls_bench
+from integration.calls_support import CallsBench, Row, numbers
 from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey
 from switchboard_core.jobs.kernel import Outcome
 from switchboard_core.recordings.models import Recording

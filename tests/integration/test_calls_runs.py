@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import select
 
-from integration.calls_support import CallsBench, calls_bench, make_business, numbers
+from integration.calls_servers import calls_bench
+from integration.calls_support import CallsBench, make_business, numbers
 from migration_support import migration_settings
 from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
 from switchboard_core.calls import service

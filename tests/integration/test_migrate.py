@@ -392,4 +392,4 @@ def test_statements_and_lock_waits_of_a_step_are_bounded(empty_database_urls: Da
     with owner_connection(owner_engine(settings)) as connection:
         set_timeouts(connection, settings)
         limits = [connection.exec_driver_sql(f"SHOW {name}").scalar() for name in ("statement_timeout", "lock_timeout")]
-    assert limits == ["2min", "10s"]
+    assert limits == ["2min", "3s"]
