@@ -38,8 +38,7 @@ ENDS = [
 
 @pytest.fixture(scope="module")
 def servers(postgres: EmbeddedPostgres, migrated_template: str, valkey: EmbeddedValkey) -> Iterator[CallsBench]:
-    # A slow machine must not make an attempt too old to be sent: nothing here is about that.
-    with calls_bench(postgres, migrated_template, valkey, dial_deadline_seconds=600) as bench:
+    with calls_bench(postgres, migrated_template, valkey) as bench:
         yield bench
 
 
@@ -223,7 +222,8 @@ class TestRate:
         idle = admit(bench)
         assert isinstance(idle, Idle)
         assert idle.why == "the rate is used up"
-        assert idle.wait_s == pytest.approx(2.0, abs=0.5)
+        assert idle.wait_s is not None
+        assert 0.0 < idle.wait_s <= 2.0
         bench.execute("UPDATE businesses SET rate_refilled_at = rate_refilled_at - interval '2 s'")
         assert isinstance(admit(bench), Admitted)
 

@@ -182,7 +182,7 @@ class TestOneBusiness:
             bench.admit(other)
         bench.start(LEAD)
         bench.admit()
-        bench.age(60)
+        bench.age(100)
         report = cleanup_business(bench.runtime, bench.business_id)
         assert (report.attempts_checked, report.attempts_settled) == (1, 1)
         assert bench.job(LEAD)["status"] == "queued"
@@ -233,7 +233,7 @@ class TestStartup:
         bench.die_dialling("before_answer")
         bench.await_status(LEAD, "completed")
         bench.admit()
-        bench.age(60)
+        bench.age(100)
         bench.runtime.redis.flushall()
         with capture_logs() as lines:
             report = run_startup_cleanup(as_role(bench, ServiceRole.API))
@@ -296,7 +296,7 @@ class TestStuckCalls:
         bench.dial()
         bench.await_carrier()
         assert bench.runtime.slots.active(bench.business_id) == 2
-        bench.age(10)
+        bench.age(100)
         report = cleanup_stuck_dialing_jobs(bench.runtime)
         assert (report.attempts_checked, report.attempts_settled) == (2, 2)
         assert [bench.job(lead)["status"] for lead in (LEAD, OTHER)] == ["completed", "busy"]
@@ -322,7 +322,7 @@ class TestStuckCalls:
         for _ in leads:
             bench.dial()
         bench.await_carrier()
-        bench.age(10)
+        bench.age(100)
         with ThreadPoolExecutor(max_workers=4) as pool:
             settled = [pool.submit(cleanup_stuck_dialing_jobs, bench.runtime) for _ in range(4)]
             assert sum(report.result().attempts_settled for report in settled) == len(leads)

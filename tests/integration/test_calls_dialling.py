@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from pydantic import SecretStr
 
-from integration.calls_servers import calls_bench
+from integration.calls_servers import DIAL_DEADLINE_S, calls_bench
 from integration.calls_support import CallsBench, numbers
 from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey, free_port
 from switchboard_core.calls.admission import Idle, admit_next
@@ -19,7 +19,7 @@ from switchboard_core.calls.twilio_carrier import TwilioCarrier
 from switchboard_core.runtime import Runtime
 
 LEAD, OTHER = numbers(2)
-DEADLINE_S, WINDOW_S = 5.0, 120.0
+WINDOW_S = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ class TestAnswers:
     def test_an_attempt_that_is_too_old_is_not_sent_any_more(self, bench: CallsBench) -> None:
         bench.start(LEAD)
         admitted = bench.admit()
-        bench.age(DEADLINE_S)
+        bench.age(DIAL_DEADLINE_S)
         bench.dial(admitted)
         assert bench.attempt(LEAD)["state"] == "not_placed"
         assert bench.calls_to(LEAD) == 0
@@ -246,7 +246,7 @@ class TestLostAnswers:
         """The sweep gave the answer up, then it came and said that nothing was placed."""
         bench.start(LEAD)
         admitted = bench.die_dialling("before_send")
-        bench.age(DEADLINE_S + 2)
+        bench.age(DIAL_DEADLINE_S + 2)
         cleanup_stuck_dialing_jobs(bench.runtime)
         assert bench.job(LEAD)["status"] == "uncertain"
         _write_down(bench.runtime, bench.business_id, admitted.attempt.id, CallEvent.NOT_SENT, Evidence(reason="429"))
@@ -271,7 +271,7 @@ class TestKilledWorkers:
         bench.admit()
         bench.check()
         assert cleanup_stuck_dialing_jobs(bench.runtime).attempts_settled == 0, "it may be in a live worker's hands"
-        bench.age(DEADLINE_S + 2)
+        bench.age(DIAL_DEADLINE_S + 2)
         assert cleanup_stuck_dialing_jobs(bench.runtime).attempts_settled == 1
         job = bench.job(LEAD)
         assert (job["status"], job["attempts"]) == ("queued", 0)
@@ -285,7 +285,7 @@ class TestKilledWorkers:
         bench.script(LEAD, talk_seconds=3)
         bench.start(LEAD)
         stopped = bench.admit()
-        bench.age(DEADLINE_S + 2)
+        bench.age(DIAL_DEADLINE_S + 2)
         cleanup_stuck_dialing_jobs(bench.runtime)
         bench.age(10)
         bench.dial()
@@ -297,7 +297,7 @@ class TestKilledWorkers:
     def test_between_the_last_look_and_the_send_nobody_knows_and_nobody_calls_again(self, bench: CallsBench) -> None:
         run = bench.start(LEAD, retry_after_s={"failed": 0}, max_attempts=3)
         bench.die_dialling("before_send")
-        bench.age(DEADLINE_S + 2)
+        bench.age(DIAL_DEADLINE_S + 2)
         cleanup_stuck_dialing_jobs(bench.runtime)
         assert bench.job(LEAD)["status"] == "uncertain"
         bench.age(WINDOW_S)
@@ -320,7 +320,7 @@ class TestKilledWorkers:
         bench.faults(callback_lose=1)
         bench.die_dialling("before_answer")
         bench.await_carrier()
-        bench.age(DEADLINE_S + 2)
+        bench.age(DIAL_DEADLINE_S + 2)
         assert cleanup_stuck_dialing_jobs(bench.runtime).attempts_settled == 1
         bench.slices(run)
         assert bench.job(LEAD)["status"] == "completed"

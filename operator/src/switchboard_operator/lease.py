@@ -1,6 +1,6 @@
 """Who acts: one replica, the holder of a Lease.
 
-Neither kopf nor the elector of the ``kubernetes`` package serves here (docs/decisions), so this is the algorithm of
+Neither kopf nor the elector of the ``kubernetes`` package serves here (docs/decisions/0016), so this is the algorithm of
 client-go's leaderelection with what that leaves to its user: work is cancelled *before* the lease is given up, no write
 starts after the deadline, and the holder is blanked on the way out, so that a successor need not wait.
 
