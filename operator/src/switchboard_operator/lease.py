@@ -1,8 +1,8 @@
 """Who acts: one replica, the holder of a Lease.
 
-Neither kopf nor the elector of the ``kubernetes`` package serves here (docs/decisions/0016), so this is the algorithm of
-client-go's leaderelection with what that leaves to its user: work is cancelled *before* the lease is given up, no write
-starts after the deadline, and the holder is blanked on the way out, so that a successor need not wait.
+Neither kopf nor the elector of the ``kubernetes`` package serves here (docs/decisions/0016), so this is the algorithm
+of client-go's leaderelection with what that leaves to its user: work is cancelled *before* the lease is given up, no
+write starts after the deadline, and the holder is blanked on the way out, so that a successor need not wait.
 
 Clocks of other machines are never trusted: a candidate takes a Lease over when it has *seen* it unchanged for a whole
 lease duration on its own monotonic clock.
