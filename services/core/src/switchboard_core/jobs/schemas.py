@@ -44,7 +44,7 @@ class TaskSnapshot(BaseModel):
     total: int | None = Field(description="Items in all, where known.")
     done: int = Field(description="Items that succeeded.")
     failed: int = Field(description="Items that failed.")
-    errors: list[TaskError] = Field(description="The first errors; the last 100 at most in live updates.")
+    errors: list[TaskError] = Field(description="The first errors, 100 at most in live updates.")
     result: dict[str, Any] | None = None
     reason: str | None = Field(None, description="Why it failed, was cancelled or is parked.")
     cancel_requested: bool = False
