@@ -12,15 +12,14 @@ _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL
 # Seconds: a call is over in about one and a half.
 RING_SECONDS = 0.3
 TALK_SECONDS = 1.0
-OUTCOMES = {"answer": 11, "machine": 5, "busy": 26, "no_answer": 50, "fail": 8}
+OUTCOMES = {"answer": 15, "machine": 7, "busy": 25, "no_answer": 45, "fail": 8}
 """Weights, much like those of real campaigns: most calls are not answered."""
 
 HANG_UPS = (
     {"suffix": "0", "outcome": "answer", "talk_seconds": 0.2, "recording": "silent"},
     {"suffix": "1", "outcome": "answer", "talk_seconds": 0.2, "recording": "too_short"},
-    {"suffix": "2", "outcome": "answer", "talk_seconds": 0.2, "recording": "too_short"},
 )
-"""Three of ten numbers belong to people who answer and hang up at once, so the carrier has no recording to give.
+"""Two of ten numbers belong to people who answer and hang up at once, so the carrier has no recording to give.
 
 That is life, and it keeps the demo short: transcribing is most of its work.
 """
