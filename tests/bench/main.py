@@ -16,8 +16,8 @@ PEER = "rq SimpleWorker"
 
 TEXT = """# Benchmarks
 
-Written by `make bench` on {day}: {machine}. Figures of one run on one machine; the ratios travel, the absolute numbers
-do not. Nothing else ran beside it that we know of.
+Written by `make bench` on {day}: {machine}. Figures of one run on one machine:
+the ratios travel, the absolute numbers do not.
 
 ## Worker
 
