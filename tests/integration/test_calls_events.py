@@ -141,6 +141,7 @@ class TestCallbacks:
         run = bench.start(LEAD, OTHER)
         live = bench.dial()
         bench.await_status(LEAD, "completed")
+        bench.await_carrier()
         before = bench.task(run)["done"]
         bench.runtime.redis.delete("rq:queue:high")
         for _ in range(10):
