@@ -82,6 +82,7 @@ class Startup:
             log.warning("startup cleanup not finished; trying again", error=type(error).__name__)
             return False
         except Exception:
-            # A fault in it must not be repeated for ever; the sweep settles what it would have settled.
+            # A fault in it must not be repeated for ever. The sweep settles silent calls and slots all the same; stuck
+            # runs wait for the next start of an api or for POST /api/outbound/cleanup-stuck-jobs.
             log.exception("startup cleanup failed")
         return True
