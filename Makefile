@@ -10,7 +10,7 @@ UV_VERSION := 0.13.9
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.switchboard-setup
-MEMBERS := $(wildcard services/*/pyproject.toml operator/pyproject.toml)
+MEMBERS := $(wildcard services/*/pyproject.toml operator/pyproject.toml kubectl-plugin/pyproject.toml)
 ARGS ?=
 # As many as the machine has cores, each with servers of its own.
 TEST_PROCESSES ?= 2
@@ -60,7 +60,7 @@ format: $(STAMP) ## Rewrite the code in the project's format and repair what can
 .PHONY: types
 types: $(STAMP) ## Check types (mypy, strict)
 	@echo "==> types (mypy --strict)"
-	@$(BIN)/mypy operator services tests
+	@$(BIN)/mypy operator kubectl-plugin services tests
 
 .PHONY: unit
 unit: $(STAMP) ## Run the unit tests alone
