@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from migration_support import connected, migration_settings, opened
 from switchboard_cli.devstack import APP_ROLE, DatabaseUrls, free_port
@@ -22,6 +22,7 @@ from switchboard_core.migrate import run_migrations
 from switchboard_core.migrate.lock import migration_lock
 from switchboard_core.tenancy.models import Role
 from switchboard_core.tenancy.service import create_api_key, create_business
+from waiting import await_true
 
 
 @dataclass
@@ -177,22 +178,52 @@ def test_a_worker_never_migrates(empty_database_urls: DatabaseUrls, redis_url: s
         assert not [event for event in process.events() if "MIGRATION" in event]
 
 
-def test_it_leaves_in_time_although_a_request_hangs(database_urls: DatabaseUrls, redis_url: str) -> None:
-    with opened(database_urls.app) as database:
+def _owner_key(urls: DatabaseUrls) -> str:
+    with opened(urls.app) as database:
         business = create_business(database, "Acme")
         with database.tenant(business.id) as session:
-            _, secret = create_api_key(session, "owner", Role.OWNER)
-    with api_process(database_urls, redis_url) as process, connected(database_urls.owner) as connection:
-        process.wait_for("[STARTUP] Outbound cleanup complete")
+            return create_api_key(session, "owner", Role.OWNER)[1]
+
+
+@contextmanager
+def _request_under_way(process: Process, urls: DatabaseUrls) -> Iterator[tuple[socket.socket, Connection]]:
+    """A client whose request waits for a table, and the connection that has locked it."""
+    secret = _owner_key(urls)
+    process.wait_for("[STARTUP] Outbound cleanup complete")
+    with connected(urls.owner) as connection, socket.create_connection(("127.0.0.1", process.port)) as client:
         connection.execute(text("BEGIN"))
         connection.execute(text("LOCK TABLE businesses IN ACCESS EXCLUSIVE MODE"))
-        with socket.create_connection(("127.0.0.1", process.port)) as client:
-            client.sendall(f"GET /api/business HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {secret}\r\n\r\n".encode())
-            waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
-            while not connection.execute(waiting).scalar_one():
-                time.sleep(0.05)
-            assert process.stop() < 10
+        client.sendall(f"GET /api/business HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {secret}\r\n\r\n".encode())
+        waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        while not connection.execute(waiting).scalar_one():
+            time.sleep(0.05)
+        yield client, connection
         connection.execute(text("ROLLBACK"))
+
+
+def test_it_leaves_in_time_although_a_request_hangs(database_urls: DatabaseUrls, redis_url: str) -> None:
+    with api_process(database_urls, redis_url) as process, _request_under_way(process, database_urls):
+        assert process.stop() < 10
+
+
+def _is_stopping(process: Process) -> bool:
+    try:
+        return "close" in httpx.get(f"{process.url}/api/health", timeout=20).headers.get_list("connection")
+    except httpx.TransportError:
+        return True
+
+
+def test_a_request_under_way_at_sigterm_is_answered(database_urls: DatabaseUrls, redis_url: str) -> None:
+    with (
+        api_process(database_urls, redis_url) as process,
+        _request_under_way(process, database_urls) as (client, connection),
+    ):
+        process.popen.send_signal(signal.SIGTERM)
+        await_true(lambda: _is_stopping(process), "the api to begin to leave")
+        connection.execute(text("ROLLBACK"))
+        assert client.recv(1024).startswith(b"HTTP/1.1 200 ")
+        client.close()
+        assert process.popen.wait(15) == 0
 
 
 def test_a_port_in_use_is_one_sentence(database_urls: DatabaseUrls, redis_url: str) -> None:

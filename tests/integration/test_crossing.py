@@ -1,92 +1,18 @@
 """The functions that look across tenants, called as the application's role."""
 
 import hashlib
-import uuid
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from integration.crossing_support import World
 from migration_support import connected, opened
 from switchboard_cli.devstack import DatabaseUrls
 from switchboard_core import crossing
 from switchboard_core.crossing import AttemptRef, Ref
 from switchboard_core.db import Database
-
-CALLING = "message, calling_from, calling_until, calling_days"
-
-
-class World:
-    """Rows made by the owner, whom no policy holds back."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._numbers = iter(range(1, 1_000))
-
-    def one(self, sql: str, **values: object) -> int:
-        return int(self._connection.execute(text(sql), values).scalar_one())
-
-    def run_sql(self, sql: str, **values: object) -> None:
-        self._connection.execute(text(sql), values)
-
-    def business(self, *, wake: str = "NULL", cap: int = 3) -> int:
-        return self.one(
-            f"INSERT INTO businesses (name, call_cap, next_wake_at) VALUES ('B', {cap}, {wake}) RETURNING id"
-        )
-
-    def job(self, business: int, *, admitted: str = "now()", lease: str = "NULL", after: str = "now()") -> int:
-        return self.one(
-            "INSERT INTO background_jobs (business_id, job_type, queue, admitted_at, lease_until, run_after) "
-            f"VALUES (:business, 'delete_leads', 'maintenance', {admitted}, {lease}, {after}) RETURNING id",
-            business=business,
-        )
-
-    def run(self, business: int, status: str = "running") -> int:
-        return self.one(
-            f"INSERT INTO outbound_call_runs (business_id, name, status, {CALLING}) "
-            "VALUES (:business, 'R', :status, 'Hello', '09:00', '20:00', 127) RETURNING id",
-            business=business,
-            status=status,
-        )
-
-    def call_job(self, business: int, run: int, *, status: str = "queued", due: str = "now()") -> int:
-        return self.one(
-            "INSERT INTO outbound_call_jobs (business_id, run_id, to_number, timezone, status, next_attempt_at) "
-            f"VALUES (:business, :run, :number, 'UTC', :status, {due}) RETURNING id",
-            business=business,
-            run=run,
-            number=f"+1415555{next(self._numbers):04}",
-            status=status,
-        )
-
-    def attempt(
-        self, business: int, run: int, *, sid: str | None = None, heard: str = "clock_timestamp()"
-    ) -> uuid.UUID:
-        job = self.call_job(business, run, status="dialing")
-        key = uuid.uuid4()
-        self.run_sql(
-            "INSERT INTO call_attempts (id, business_id, run_id, job_id, number, account_sid, from_number, to_number, "
-            f"call_sid, sent_at) VALUES (:key, :business, :run, :job, 1, 'AC', '+1', :number, :sid, {heard})",
-            key=key,
-            business=business,
-            run=run,
-            job=job,
-            number=f"+1{job}",
-            sid=sid,
-        )
-        return key
-
-    def recording(self, business: int, *, status: str = "pending", lease: str = "NULL", words: str = "") -> int:
-        sid = f"RE{next(self._numbers)}"
-        return self.one(
-            "INSERT INTO recordings (business_id, recording_sid, call_sid, media_url, status, lease_until, transcript) "
-            f"VALUES (:business, :sid, 'CA', '', :status, {lease}, :words) RETURNING id",
-            business=business,
-            sid=sid,
-            status=status,
-            words=words,
-        )
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def _module(path_end: str, name: str) -> ModuleType:
 @pytest.fixture
 def migrated(database_urls: DatabaseUrls) -> DatabaseUrls:
     """A database that the page's migration has run on."""
-    migration = _module("expand_105_refresh_zones.py", "expand_105_refresh_zones")
+    migration = _module("expand_106_refresh_zones.py", "expand_106_refresh_zones")
     with create_engine(database_urls.owner, poolclass=NullPool).connect() as connection:
         context = MigrationContext.configure(connection, opts={"transaction_per_migration": True})
         with context.begin_transaction(_per_migration=True), Operations.context(context):

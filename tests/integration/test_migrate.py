@@ -30,7 +30,8 @@ from switchboard_core.migrate import (
 from switchboard_core.migrate.connection import owner_connection, owner_engine, set_timeouts
 from switchboard_core.migrate.lock import LOCK_KEY
 
-ALL = ("101", "102", "103", "104")
+ALL = ("101", "102", "103", "104", "105")
+NEWEST = int(ALL[-1])
 JOB_TYPES = (
     "delete_receipts_all",
     "delete_leads",
@@ -111,8 +112,8 @@ def test_an_empty_database_gets_every_expand_revision_in_order(empty_database_ur
     report = run_migrations(migration_settings(empty_database_urls))
 
     assert report.applied == ALL
-    assert (report.from_seq, report.to_seq, report.ok, report.skipped) == (0, 104, True, False)
-    assert state_of(empty_database_urls) == SchemaState(schema_seq=104, min_code_seq=101)
+    assert (report.from_seq, report.to_seq, report.ok, report.skipped) == (0, NEWEST, True, False)
+    assert state_of(empty_database_urls) == SchemaState(schema_seq=NEWEST, min_code_seq=101)
 
 
 def test_the_models_describe_the_migrated_database_exactly(database_urls: DatabaseUrls) -> None:
@@ -173,7 +174,7 @@ def test_the_upgrade_from_103_to_104_allows_five_more_job_types(empty_database_u
         with pytest.raises(IntegrityError, match="chk_job_type"):
             connection.execute(insert, {"business": business, "type": "delete_leads"})
 
-        report = run_migrations(settings)
+        report = run_migrations(settings, target="104")
 
         assert (report.from_seq, report.to_seq, report.applied) == (103, 104, ("104",))
         for job_type in JOB_TYPES:
@@ -208,7 +209,7 @@ def test_a_migrated_database_is_skipped(database_urls: DatabaseUrls) -> None:
 
     assert report.skipped
     assert report.ok
-    assert report.reason == "The schema (sequence 104) is up to date."
+    assert report.reason == f"The schema (sequence {NEWEST}) is up to date."
 
 
 def test_a_check_names_what_is_missing_and_touches_nothing(empty_database_urls: DatabaseUrls) -> None:
@@ -243,8 +244,8 @@ def test_of_eight_migrators_at_once_one_migrates_and_none_hangs(empty_database_u
         migrators = [pool.submit(migrate_with_all_others) for _ in range(8)]
         reports = [migrator.result(timeout=60) for migrator in migrators]
 
-    assert sorted(len(report.applied) for report in reports) == [0] * 7 + [4]
-    assert {report.to_seq for report in reports} == {104}
+    assert sorted(len(report.applied) for report in reports) == [0] * 7 + [len(ALL)]
+    assert {report.to_seq for report in reports} == {NEWEST}
 
 
 def test_a_migrator_that_finds_the_work_done_after_waiting_skips(empty_database_urls: DatabaseUrls) -> None:
@@ -261,7 +262,7 @@ def test_a_migrator_that_finds_the_work_done_after_waiting_skips(empty_database_
     assert report.skipped
     assert report.ok
     assert report.reason == "Another migrator did the work meanwhile."
-    assert (report.from_seq, report.to_seq) == (0, 104)
+    assert (report.from_seq, report.to_seq) == (0, NEWEST)
 
 
 def test_a_lock_that_is_never_released_is_tried_for_a_bounded_time(empty_database_urls: DatabaseUrls) -> None:
@@ -294,7 +295,7 @@ def test_a_table_in_use_makes_the_migration_give_up_and_name_the_user(empty_data
     assert "nightly-report" in failed.value.sentence
     assert "idle in transaction" in failed.value.sentence
     assert state_of(empty_database_urls).schema_seq == 103
-    assert run_migrations(settings).applied == ("104",)
+    assert run_migrations(settings).applied == ("104", "105")
 
 
 def test_a_migration_that_was_cut_off_before_it_was_recorded_can_be_repeated(
@@ -306,7 +307,7 @@ def test_a_migration_that_was_cut_off_before_it_was_recorded_can_be_repeated(
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '103'")
         connection.exec_driver_sql("UPDATE schema_state SET schema_seq = 103")
 
-    assert run_migrations(settings).applied == ("104",)
+    assert run_migrations(settings).applied == ("104", "105")
 
 
 def test_grants_that_a_dying_migrator_left_undone_are_completed(empty_database_urls: DatabaseUrls) -> None:
@@ -348,13 +349,13 @@ def test_a_schema_that_has_dropped_this_release_is_refused_untouched(
 ) -> None:
     settings = migration_settings(empty_database_urls)
     run_migrations(settings)
-    pretend_release(empty_database_urls, schema_seq=110, min_code_seq=105)
+    pretend_release(empty_database_urls, schema_seq=110, min_code_seq=NEWEST + 1)
 
-    with capture_logs() as lines, pytest.raises(IncompatibleSchema, match="from sequence 105 on"):
+    with capture_logs() as lines, pytest.raises(IncompatibleSchema, match=f"from sequence {NEWEST + 1} on"):
         run_migrations(settings, check=check)
 
     assert lines == []
-    assert state_of(empty_database_urls) == SchemaState(schema_seq=110, min_code_seq=105)
+    assert state_of(empty_database_urls) == SchemaState(schema_seq=110, min_code_seq=NEWEST + 1)
 
 
 def test_a_missing_application_role_is_explained_before_anything_is_applied(

@@ -13,7 +13,8 @@ from switchboard_api.feed import ChangeFeed
 from switchboard_api.observe import Observe
 from switchboard_api.openapi import DESCRIPTION, TAGS, describe
 from switchboard_api.ratelimit import RateLimiter
-from switchboard_api.routes import leads, outbound_calls, recordings, tasks, tenancy
+from switchboard_api.routes import autoscaling, leads, outbound_calls, recordings, tasks, tenancy
+from switchboard_api.runnable import RunnableWork, count_runnable
 from switchboard_api.startup import Startup
 from switchboard_api.webhooks import twilio
 from switchboard_core.logs import get_logger
@@ -32,6 +33,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     outbound_calls.router,
     recordings.router,
     twilio.router,
+    autoscaling.router,
 )
 
 # Paths that take more than settings.max_body_bytes.
@@ -74,6 +76,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.state.startup = Startup(runtime)
     app.state.limiter_redis = limiter_redis
     app.state.rate_limiter = RateLimiter(limiter_redis, settings.rate_limit_per_minute)
+    app.state.runnable_work = RunnableWork(lambda: count_runnable(runtime))
     app.state.live_quiet_s = LIVE_QUIET_S
     problems.install(app)
     docs.install(app)

@@ -14,6 +14,9 @@ DURATION = Histogram(
 SOCKETS = Gauge("switchboard_live_sockets", "WebSockets that follow a task.")
 LIVE_CONNECTED = Gauge("switchboard_live_redis_connected", "Whether this replica hears of changes through Redis.")
 READY = Gauge("switchboard_ready", "Whether the last look at this replica found it ready.")
+RUNNABLE = Gauge(
+    "switchboard_runnable_jobs", "Runnable work of a pool, as the autoscaler was last told by this replica.", ["pool"]
+)
 
 router = APIRouter(tags=["operations"])
 

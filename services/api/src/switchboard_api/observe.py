@@ -20,7 +20,7 @@ REQUEST_ID = "X-Request-ID"
 _SOUND_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Asked every few seconds by machines: their lines would bury the others.
-_QUIET = frozenset({"/api/health", "/api/ready", "/metrics"})
+_QUIET = frozenset({"/api/health", "/api/ready", "/metrics", "/internal/autoscaling/{pool}"})
 
 
 class Observe:
@@ -90,7 +90,7 @@ def _account(scope: Scope, status: int | None, seconds: float) -> None:
     DURATION.labels(method, template).observe(seconds)
     # The path without its query, which may hold a ticket or a signature.
     fields = {"method": method, "path": scope["path"], "status": status, "duration_ms": round(seconds * 1000, 1)}
-    if scope["path"] in _QUIET:
+    if template in _QUIET:
         log.debug("request", **fields)
     else:
         log.info("request", **fields)

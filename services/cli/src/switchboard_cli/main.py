@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from switchboard_cli.commands import business, demo, leads, migrate, openapi, recordings, runs, serve, tasks
+from switchboard_cli.commands import business, demo, leads, migrate, openapi, recordings, runs, serve, tasks, trial
 from switchboard_cli.errors import CliError
 from switchboard_cli.output import Output
 
@@ -64,3 +64,4 @@ app.add_typer(leads.app, name="leads")
 app.add_typer(runs.app, name="run")
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(recordings.app, name="recordings")
+app.add_typer(trial.app, name="trial")

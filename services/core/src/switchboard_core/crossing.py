@@ -1,7 +1,8 @@
 """The few look-ups that cross tenants, because the tenant is not known yet.
 
 Each is a ``SECURITY DEFINER`` function made by migration 102. They return ``(business_id, id)`` and nothing else;
-what a row says is read afterwards in a transaction of that business, under row-level security.
+what a row says is read afterwards in a transaction of that business, under row-level security. ``runnable_work``, made
+by migration 105, returns numbers that belong to no business.
 """
 
 import uuid
@@ -134,3 +135,21 @@ def claim_startup_cleanup(session: Session, not_within_s: float) -> bool:
     return bool(
         session.execute(text("SELECT claim_startup_cleanup(:not_within_s)"), {"not_within_s": not_within_s}).scalar()
     )
+
+
+def runnable_work(session: Session, *, jobs_per_business: int, recordings_per_business: int) -> dict[str, int]:
+    """How much work of each queue a further worker or recorder could begin now, plus what is under way.
+
+    Args:
+        session: without a tenant.
+        jobs_per_business: due jobs of one business and queue that count at most: what admission lets into Redis.
+        recordings_per_business: downloads of one business that count at most.
+
+    Returns:
+        Numbers by queue, all tenants together; a queue without work may be absent.
+    """
+    rows = session.execute(
+        text("SELECT queue, runnable FROM runnable_work(:jobs, :recordings)"),
+        {"jobs": jobs_per_business, "recordings": recordings_per_business},
+    )
+    return {row.queue: row.runnable for row in rows}

@@ -95,6 +95,9 @@ class Settings(LogSettings):
     max_import_bytes: int = Field(512 * 1024 * 1024, ge=1024, description="Largest CSV of leads.")
     rate_limit_per_minute: int = Field(1200, ge=1, description="Requests a minute for one API key.")
     idempotency_hours: int = Field(24, ge=1)
+    internal_token: SecretStr = Field(
+        SecretStr(""), description="What an autoscaler shows to the api; empty: there is no autoscaler."
+    )
 
     host: str = Field("127.0.0.1", validation_alias=AliasChoices("SWITCHBOARD_HOST", "HOST"))
     port: int = Field(8000, ge=0, le=65535, validation_alias=AliasChoices("SWITCHBOARD_PORT", "PORT"))

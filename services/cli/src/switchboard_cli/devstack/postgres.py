@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, NamedTuple, Self
@@ -20,7 +20,7 @@ from switchboard_cli.devstack.errors import DevstackError, StartError
 from switchboard_cli.devstack.folders import require_free_disk
 from switchboard_cli.devstack.pginstall import programs_for, require_reachable, server_user
 from switchboard_cli.devstack.ports import LOOPBACK, free_port, require_free_port
-from switchboard_cli.devstack.process import ManagedProcess, RunAs
+from switchboard_cli.devstack.process import ManagedProcess, RunAs, tied_to_starter
 
 OWNER_ROLE = "switchboard_owner"
 APP_ROLE = "switchboard_app"
@@ -60,6 +60,8 @@ class EmbeddedPostgres:
         fsync: False trades safety against power loss for speed. Killed processes lose nothing either way.
         port: TCP port; a free one by default, kept over restarts.
         die_with_parent: False lets the server outlive the process that started it.
+        passwords: of ``OWNER_ROLE`` and ``APP_ROLE``, set at every start; by default some are made up and kept.
+        start_timeout: seconds that a start may take, crash recovery included.
     """
 
     def __init__(
@@ -70,6 +72,8 @@ class EmbeddedPostgres:
         fsync: bool = True,
         port: int | None = None,
         die_with_parent: bool = True,
+        passwords: Mapping[str, str] = _NO_SETTINGS,
+        start_timeout: float = _START_SECONDS,
     ) -> None:
         self.data_dir = data_dir.absolute()
         self.log_path = self.data_dir / "postgres.log"
@@ -78,6 +82,8 @@ class EmbeddedPostgres:
         self._settings = dict(settings)
         self._fsync = fsync
         self._die_with_parent = die_with_parent
+        self._given_passwords = dict(passwords)
+        self._start_timeout = start_timeout
         self._process: ManagedProcess | None = None
         self._passwords: _Passwords | None = None
 
@@ -130,9 +136,25 @@ class EmbeddedPostgres:
         self._passwords = self._stored_passwords()
         if not self._cluster.exists():
             make_cluster(self._cluster, programs, user, self._passwords.superuser, sync=self._fsync)
+        # Kubernetes opens a volume to its group when it mounts it, and PostgreSQL refuses data that others can read.
+        self._cluster.chmod(0o700)
         self._process = self._server(programs, user)
         self._start_when_released()
         self._ensure_roles_and_database()
+
+    def command(self, settings: Mapping[str, str]) -> list[str]:
+        """The server's program and arguments, for a caller that runs it by itself once this one is stopped.
+
+        Args:
+            settings: of the server; they go before those of this object.
+
+        Raises:
+            DevstackError: it was never started, so its files may not exist yet.
+        """
+        self._managed()
+        user = server_user()
+        argv = self._argv(programs_for(user, self.data_dir), settings)
+        return tied_to_starter(argv, death_signal=signal.SIGQUIT, run_as=user)
 
     def stop(self) -> None:
         """Disconnect everybody, write everything out and stop. Nothing happens when it does not run."""
@@ -205,13 +227,29 @@ class EmbeddedPostgres:
 
     def _stored_passwords(self) -> _Passwords:
         path = self.data_dir / "passwords.json"
-        if path.exists():
-            return _Passwords(**json.loads(path.read_text(encoding="utf-8")))
-        passwords = _Passwords()
-        _write_private(path, json.dumps(asdict(passwords)))
+        stored = _Passwords(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else _Passwords()
+        passwords = replace(
+            stored,
+            owner=self._given_passwords.get(OWNER_ROLE, stored.owner),
+            app=self._given_passwords.get(APP_ROLE, stored.app),
+        )
+        if passwords != stored or not path.exists():
+            _write_private(path, json.dumps(asdict(passwords)))
         return passwords
 
     def _server(self, programs: Path, user: RunAs | None) -> ManagedProcess:
+        return ManagedProcess(
+            "PostgreSQL",
+            self._argv(programs, _NO_SETTINGS),
+            server_environment(),
+            self.log_path,
+            stop_signal=signal.SIGINT,  # fast shutdown; SIGTERM would wait for the clients to leave
+            death_signal=signal.SIGQUIT if self._die_with_parent else None,
+            run_as=user,
+            cwd=self.data_dir,
+        )
+
+    def _argv(self, programs: Path, further: Mapping[str, str]) -> list[str]:
         settings = {
             "listen_addresses": LOOPBACK,
             "port": str(self.port),
@@ -225,27 +263,19 @@ class EmbeddedPostgres:
             # lose commits, and tests kill it.
             "full_page_writes": "on" if self._fsync else "off",
             **self._settings,
+            **further,
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        return ManagedProcess(
-            "PostgreSQL",
-            [str(programs / "postgres"), "-D", str(self._cluster), *options],
-            server_environment(),
-            self.log_path,
-            stop_signal=signal.SIGINT,  # fast shutdown; SIGTERM would wait for the clients to leave
-            death_signal=signal.SIGQUIT if self._die_with_parent else None,
-            run_as=user,
-            cwd=self.data_dir,
-        )
+        return [str(programs / "postgres"), "-D", str(self._cluster), *options]
 
     def _start_when_released(self) -> None:
         """Start; after a kill the last processes of the old server may hold its shared memory for a moment."""
         process = self._managed()
-        deadline = time.monotonic() + _START_SECONDS
+        deadline = time.monotonic() + self._start_timeout
         while True:
             process.start()
             try:
-                process.wait_ready(self._is_ready, _START_SECONDS)
+                process.wait_ready(self._is_ready, self._start_timeout)
             except StartError as error:
                 process.kill()
                 if _STILL_IN_USE not in error.log_tail or time.monotonic() > deadline:
@@ -270,25 +300,26 @@ class EmbeddedPostgres:
             yield connection
 
     def _ensure_roles_and_database(self) -> None:
-        """Make what is missing; a first start that was interrupted is completed by the next."""
+        """Make what is missing, and let the passwords be those that are known here.
+
+        A first start that was interrupted is completed by the next.
+        """
         passwords = self._known_passwords()
         with self._superuser() as connection:
             for role, password in ((OWNER_ROLE, passwords.owner), (APP_ROLE, passwords.app)):
                 if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is None:
-                    _create_role(connection, role, password)
+                    attributes = sql.SQL("LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS")
+                    connection.execute(sql.SQL("CREATE ROLE {} ").format(sql.Identifier(role)) + attributes)
+                _set_password(connection, role, password)
             exists = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone()
         if exists is None:
             self.create_database(DATABASE)
 
 
-def _create_role(connection: psycopg.Connection[Any], role: str, password: str) -> None:
+def _set_password(connection: psycopg.Connection[Any], role: str, password: str) -> None:
     # The verifier instead of the password: a failing statement would be written to the server's log.
     verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
-    connection.execute(
-        sql.SQL("CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS PASSWORD {}").format(
-            sql.Identifier(role), sql.Literal(verifier)
-        )
-    )
+    connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(verifier)))
 
 
 def _write_private(path: Path, text: str) -> None:

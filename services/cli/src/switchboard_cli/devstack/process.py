@@ -30,6 +30,25 @@ class RunAs(NamedTuple):
     gid: int
 
 
+def tied_to_starter(
+    argv: Sequence[str], *, death_signal: signal.Signals | None, run_as: RunAs | None = None
+) -> list[str]:
+    """The command that becomes ``argv``, in the same process, so that it cannot outlive the one that starts it.
+
+    Args:
+        argv: program (a path) and its arguments.
+        death_signal: sent by the kernel (Linux) when the starter ends in whatever way; None lets it live on.
+        run_as: whom to become; only root may.
+    """
+    options = {
+        "parent": os.getpid(),
+        "death_signal": int(death_signal or 0),
+        "uid": run_as.uid if run_as else None,
+        "gid": run_as.gid if run_as else None,
+    }
+    return [sys.executable, "-I", "-S", str(_LAUNCHER), json.dumps(options), *argv]
+
+
 class ManagedProcess:
     """A child process in a session of its own, whose output goes to a log file.
 
@@ -100,17 +119,11 @@ class ManagedProcess:
         if self.running:
             raise DevstackError(f"{self.name} is already running with process id {self.pid}.")
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        options = {
-            "parent": os.getpid(),
-            "death_signal": int(self._death_signal or 0),
-            "uid": self._run_as.uid if self._run_as else None,
-            "gid": self._run_as.gid if self._run_as else None,
-        }
-        launcher = [sys.executable, "-I", "-S", str(_LAUNCHER), json.dumps(options)]
+        argv = tied_to_starter(self.argv, death_signal=self._death_signal, run_as=self._run_as)
         with self.log_path.open("ab") as log:
             self._log_offset = log.tell()
             self._process = subprocess.Popen(
-                [*launcher, *self.argv],
+                argv,
                 env=self.env,
                 cwd=self._cwd,
                 stdin=subprocess.DEVNULL,

