@@ -26,7 +26,7 @@ endif
 help: ## Show this list
 	@echo "Switchboard: two commands to begin with are 'make demo' and 'make test'."
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "Options of a command go into ARGS, for example: make demo ARGS=--keep"
 
@@ -52,6 +52,11 @@ lint: $(STAMP) ## Check style, format and the layers between packages
 	@echo "==> layers (import-linter)"
 	@$(BIN)/lint-imports
 
+.PHONY: workflows
+workflows: $(STAMP) ## Check the workflows of hosted continuous integration (needs `make parts`)
+	@echo "==> workflows (actionlint)"
+	@$(BIN)/python .ci/workflows.py
+
 .PHONY: format
 format: $(STAMP) ## Rewrite the code in the project's format and repair what can be repaired
 	@$(BIN)/ruff check --fix .
@@ -60,7 +65,7 @@ format: $(STAMP) ## Rewrite the code in the project's format and repair what can
 .PHONY: types
 types: $(STAMP) ## Check types (mypy, strict)
 	@echo "==> types (mypy --strict)"
-	@$(BIN)/mypy operator kubectl-plugin services tests
+	@$(BIN)/mypy images operator kubectl-plugin services tests
 
 .PHONY: unit
 unit: $(STAMP) ## Run the unit tests alone
@@ -75,15 +80,73 @@ bench: $(STAMP) ## Measure, and write docs/benchmarks.md
 	@$(BIN)/python tests/bench/main.py $(ARGS)
 
 .PHONY: generated
-generated: $(STAMP) ## Write what is generated: docs/openapi.json and the custom resource definition
+generated: $(STAMP) ## Write what is generated: docs/openapi.json, the CRD, its reference, the charts' values
 	@$(BIN)/switchboard openapi --output docs/openapi.json
 	@$(BIN)/python -m switchboard_operator.crd
+	@$(BIN)/python -m switchboard_operator.reference
+	@PYTHONPATH=tests $(BIN)/python -m charts generate
 
 .PHONY: drift
 drift: $(STAMP) ## Check that what is generated is what is committed
 	@echo "==> drift of generated files"
 	@$(BIN)/switchboard openapi --check --output docs/openapi.json
 	@$(BIN)/python -m switchboard_operator.crd --check
+	@$(BIN)/python -m switchboard_operator.reference --check
+	@PYTHONPATH=tests $(BIN)/python -m charts generate --check
+
+# Tag and label of the images; the version in pyproject.toml unless given.
+VERSION ?=
+
+.PHONY: images
+images: $(STAMP) ## Build the container images, all or those in ARGS (VERSION=… for another tag)
+	@set -e; engine=$$(PYTHONPATH=tests $(BIN)/python -m cluster docker); eval "$$engine"; \
+	base=$${BASE_IMAGE:-$$(PYTHONPATH=tests $(BIN)/python -m cluster base-image)}; \
+	$(BIN)/python -m images --base-image "$$base" $(if $(VERSION),--version $(VERSION)) $(ARGS)
+
+.PHONY: charts
+charts: $(STAMP) ## Check the charts: lint, unit tests, schemas, releases on a real API server
+	@$(BIN)/mypy charts/switchboard/files/wait.py
+	@$(BIN)/mypy charts/switchboard/files/place_call.py
+	@PYTHONPATH=tests $(BIN)/python -m charts check
+	@echo "==> releases on a real API server"
+	@$(BIN)/pytest tests/charts $(ARGS)
+
+.PHONY: parts
+parts: $(STAMP) ## Build the programs that tests on Kubernetes need, or those of groups in ARGS
+	@PYTHONPATH=tests $(BIN)/python -m cluster parts $(ARGS)
+
+.PHONY: cluster
+cluster: $(STAMP) ## Make sure that a Kubernetes of three nodes runs (kind)
+	@PYTHONPATH=tests $(BIN)/python -m cluster up
+
+.PHONY: cluster-down
+cluster-down: $(STAMP) ## Delete that cluster; with ARGS=--all its Docker engine stops too
+	@PYTHONPATH=tests $(BIN)/python -m cluster down $(ARGS)
+
+E2E := $(BIN)/pytest tests/e2e --capture=no --verbose --durations=0 --durations-min=1
+LOOK_AROUND := the cluster goes on: KUBECONFIG=.tools/cluster/kubeconfig kubectl get pods -A; make cluster-down ends it
+
+.PHONY: e2e-smoke
+e2e-smoke: e2e-ready ## Prove the essentials on a real Kubernetes: install, gate, campaign, a migration that fails
+	@$(E2E) -m smoke --calls 50 $(ARGS) || { echo "==> $(LOOK_AROUND)"; exit 1; }
+	@echo "==> $(LOOK_AROUND)"
+
+.PHONY: e2e
+e2e: e2e-ready ## Prove everything on a real Kubernetes: upgrades, repairs, evictions, scaling, deletion
+	@$(E2E) -m "not keda" $(ARGS) || { echo "==> $(LOOK_AROUND)"; exit 1; }
+	@echo "==> $(LOOK_AROUND)"
+
+.PHONY: e2e-keda
+e2e-keda: e2e-ready ## Prove that a real KEDA scales a pool (the first time KEDA is built, which takes minutes)
+	@$(MAKE) parts ARGS=keda
+	@$(E2E) -m keda $(ARGS) || { echo "==> $(LOOK_AROUND)"; exit 1; }
+	@echo "==> $(LOOK_AROUND)"
+
+# What the proofs on Kubernetes stand on; quick where nothing has changed.
+.PHONY: e2e-ready
+e2e-ready: $(STAMP)
+	@$(MAKE) parts images cluster ARGS=
+	@PYTHONPATH=tests $(BIN)/python -m e2e.ready
 
 .PHONY: clean
 clean: ## Remove the environment, fetched tools and caches; data and settings stay
