@@ -19,6 +19,7 @@ DEFAULT_PATH = (
     Path(__file__).resolve().parents[3]
     / "charts"
     / "switchboard-operator"
+    / "files"
     / "crds"
     / "switchboards.switchboard.dev.yaml"
 )
@@ -26,7 +27,7 @@ MAX_NAME_LENGTH = 30
 """Of a Switchboard: the longest name made of it, a Job's pod, has to stay a valid host name."""
 
 _DROPPED = ("title", "$defs", "const")
-_HEADER = "# Generated from the operator's models: change spec.py or state.py, then run `make crd`.\n"
+_HEADER = "# Generated from the operator's models: change spec.py or state.py, then run `make generated`.\n"
 
 Schema = dict[str, Any]
 

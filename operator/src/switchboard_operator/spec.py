@@ -59,14 +59,14 @@ class Part(BaseModel):
 class SecretKeyRef(Part):
     """One key of a Secret in the same namespace."""
 
-    name: ObjectName
-    key: Annotated[str, Field(min_length=1, max_length=253)]
+    name: ObjectName = Field(description="Name of the Secret.")
+    key: str = Field(min_length=1, max_length=253, description="Key in the Secret.")
 
 
 class SecretRef(Part):
     """A Secret in the same namespace."""
 
-    name: ObjectName
+    name: ObjectName = Field(description="Name of the Secret.")
 
 
 class Images(Part):
@@ -82,8 +82,12 @@ class Images(Part):
     worker: str | None = Field(None, max_length=500, description="Whole reference that replaces the workers' image.")
     recorder: str | None = Field(None, max_length=500, description="Whole reference that replaces the recorder's.")
     migrate: str | None = Field(None, max_length=500, description="Image of the migrate Job; the api's by default.")
-    pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
-    pull_secrets: list[SecretRef] = Field(default=[], max_length=16)
+    pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
+        "IfNotPresent", description="When nodes fetch the images, as in a pod."
+    )
+    pull_secrets: list[SecretRef] = Field(
+        default=[], max_length=16, description="Secrets with the credentials of a private registry."
+    )
 
 
 class Database(Part):
@@ -108,8 +112,13 @@ class Carrier(Part):
     """The carrier's account."""
 
     secret_ref: SecretRef = Field(description="Secret with the account's SID and token.")
-    account_sid_key: str = Field("accountSid", min_length=1, max_length=253)
-    auth_token_key: str = Field("authToken", min_length=1, max_length=253)
+    account_sid_key: str = Field("accountSid", min_length=1, max_length=253, description="Its key with the SID.")
+    auth_token_key: str = Field(
+        "authToken",
+        min_length=1,
+        max_length=253,
+        description="Its key with the token, which also checks the signature of the carrier's callbacks.",
+    )
     base_url: str | None = Field(None, max_length=500, description="Another API than Twilio's, the simulator's say.")
     media_hosts: list[Annotated[str, Field(max_length=253)]] = Field(
         default=[], max_length=16, description="Further hosts that recordings may be downloaded from."
@@ -122,7 +131,7 @@ class Volume(Part):
 
     claim_name: str | None = Field(None, min_length=1, max_length=253, description="A claim that exists already.")
     size: Quantity = Field("20Gi", description="Of the claim that the operator makes.")
-    storage_class_name: str | None = Field(None, max_length=253)
+    storage_class_name: str | None = Field(None, max_length=253, description="The cluster's default when not set.")
     access_modes: list[Literal["ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"]] = Field(
         default=["ReadWriteMany"],
         min_length=1,
@@ -146,14 +155,16 @@ class Storage(Part):
     url: str | None = Field(None, pattern=r"^s3://.+", max_length=500, description="s3://bucket/prefix")
     endpoint_url: str | None = Field(None, max_length=500, description="Of an S3 server other than Amazon's.")
     secret_ref: SecretRef | None = Field(None, description="Secret with the AWS_* variables.")
-    volume: Volume | None = None
+    volume: Volume | None = Field(None, description="A PersistentVolumeClaim instead of S3.")
 
 
 class Resources(Part):
     """Requests and limits of a container."""
 
-    requests: dict[str, Quantity] = Field(default={}, max_length=8)
-    limits: dict[str, Quantity] = Field(default={}, max_length=8)
+    requests: dict[str, Quantity] = Field(
+        default={}, max_length=8, description="What the scheduler and node autoscalers reserve for a pod."
+    )
+    limits: dict[str, Quantity] = Field(default={}, max_length=8, description="What a container may use at most.")
 
 
 class Autoscaling(Part):
@@ -161,8 +172,8 @@ class Autoscaling(Part):
 
     model_config = ConfigDict(json_schema_extra=rules(cel("self.min <= self.max", "min must not exceed max")))
 
-    min: int = Field(1, ge=0, le=1000)
-    max: int = Field(ge=1, le=1000)
+    min: int = Field(1, ge=0, le=1000, description="Replicas that always run; 0 lets an idle pool go to nothing.")
+    max: int = Field(ge=1, le=1000, description="Replicas that run at most.")
     jobs_per_replica: int = Field(10, ge=1, le=100000, description="Runnable jobs that justify one replica.")
     scale_down_stabilization_seconds: int = Field(
         300, ge=0, le=3600, description="Replicas are taken away only when not needed for so long."
@@ -172,25 +183,27 @@ class Autoscaling(Part):
 class RecorderAutoscaling(Autoscaling):
     """As for a pool, except that recordings are always consumed."""
 
-    min: int = Field(1, ge=1, le=1000)
+    min: int = Field(1, ge=1, le=1000, description="Replicas that always run; at least one.")
 
 
 class Toleration(Part):
     """As in a pod."""
 
-    key: str | None = Field(None, max_length=317)
-    operator: Literal["Exists", "Equal"] | None = None
-    value: str | None = Field(None, max_length=63)
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    toleration_seconds: int | None = None
+    key: str | None = Field(None, max_length=317, description="Of the taint; every taint when not set.")
+    operator: Literal["Exists", "Equal"] | None = Field(None, description="Equal, when not set.")
+    value: str | None = Field(None, max_length=63, description="Of the taint, with Equal.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        None, description="Of the taint; every effect when not set."
+    )
+    toleration_seconds: int | None = Field(None, description="For how long; for ever when not set.")
 
 
 class Placement(Part):
     """Where pods of a role may run and what they get."""
 
-    node_selector: dict[str, str] = Field(default={}, max_length=16)
-    tolerations: list[Toleration] = Field(default=[], max_length=16)
-    priority_class_name: str | None = Field(None, max_length=253)
+    node_selector: dict[str, str] = Field(default={}, max_length=16, description="Labels that nodes must have.")
+    tolerations: list[Toleration] = Field(default=[], max_length=16, description="Taints that nodes may have.")
+    priority_class_name: str | None = Field(None, max_length=253, description="Who is preempted on full nodes.")
     resources: Resources = Resources(
         requests={"cpu": "100m", "memory": "256Mi", "ephemeral-storage": "128Mi"},
         limits={"memory": "512Mi", "ephemeral-storage": "1Gi"},
@@ -200,9 +213,11 @@ class Placement(Part):
 class Api(Placement):
     """The api."""
 
-    replicas: int = Field(2, ge=1, le=1000)
+    replicas: int = Field(2, ge=1, le=1000, description="How many; `kubectl scale sb` sets it too.")
     public_url: str = Field(
-        pattern=r"^https?://[^/\s]+", max_length=500, description="Base of the carrier's callbacks and of links."
+        pattern=r"^https?://[^/\s]+",
+        max_length=500,
+        description="Base of the carrier's callbacks, which it also signs; the carrier must reach it.",
     )
 
 
@@ -221,15 +236,24 @@ class WorkerPool(Placement):
         )
     )
 
-    name: str = Field(min_length=1, max_length=20, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
+    name: str = Field(
+        min_length=1,
+        max_length=20,
+        pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$",
+        description="Of the pool; part of the names of its objects.",
+    )
     queues: list[Queue] = Field(
         min_length=1,
         max_length=len(QUEUES),
-        description="Highest priority first.",
+        description="Queues that the pool consumes, highest priority first.",
         json_schema_extra={"x-kubernetes-list-type": "set"},
     )
-    replicas: int | None = Field(None, ge=1, le=1000, description="One, when autoscaling is not set either.")
-    autoscaling: Autoscaling | None = None
+    replicas: int | None = Field(
+        None, ge=1, le=1000, description="A fixed number; one, when autoscaling is not set either."
+    )
+    autoscaling: Autoscaling | None = Field(
+        None, description="Replicas that follow the work, instead of a fixed number."
+    )
 
 
 class Recorder(Placement):
@@ -237,8 +261,12 @@ class Recorder(Placement):
 
     model_config = ConfigDict(json_schema_extra=rules(_FIXED_OR_SCALED))
 
-    replicas: int | None = Field(None, ge=1, le=1000, description="One, when autoscaling is not set either.")
-    autoscaling: RecorderAutoscaling | None = None
+    replicas: int | None = Field(
+        None, ge=1, le=1000, description="A fixed number; one, when autoscaling is not set either."
+    )
+    autoscaling: RecorderAutoscaling | None = Field(
+        None, description="Replicas that follow the recordings that wait, instead of a fixed number."
+    )
     resources: Resources = Resources(
         requests={"cpu": "250m", "memory": "512Mi", "ephemeral-storage": "1Gi"},
         limits={"memory": "1Gi", "ephemeral-storage": "4Gi"},
@@ -249,9 +277,13 @@ class Migrations(Part):
     """Limits of the migrate Job."""
 
     backoff_limit: int = Field(3, ge=0, le=20, description="How often a failed attempt is repeated.")
-    active_deadline_seconds: int = Field(1800, ge=10, le=86400)
+    active_deadline_seconds: int = Field(
+        1800, ge=10, le=86400, description="How long one Job may take, all its attempts together."
+    )
     lock_timeout_seconds: int = Field(60, ge=0, le=86400, description="How long to try for the migration lock.")
-    statement_timeout_seconds: int = Field(120, ge=1, le=86400)
+    statement_timeout_seconds: int = Field(
+        120, ge=1, le=86400, description="How long one SQL statement of a migration may take."
+    )
     resources: Resources = Resources(
         requests={"cpu": "100m", "memory": "256Mi", "ephemeral-storage": "64Mi"},
         limits={"memory": "512Mi", "ephemeral-storage": "512Mi"},
@@ -261,8 +293,8 @@ class Migrations(Part):
 class Logging(Part):
     """How the services log."""
 
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    format: Literal["json", "text"] = "json"
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least important lines logged.")
+    format: Literal["json", "text"] = Field("json", description="One JSON object a line, or text for people.")
 
 
 class EnvVar(Part):
@@ -278,14 +310,18 @@ class EnvVar(Part):
         )
     )
 
-    name: str = Field(min_length=1, max_length=100, pattern=r"^[A-Z][A-Z0-9_]*$")
-    value: str = Field(max_length=4096)
+    name: str = Field(
+        min_length=1, max_length=100, pattern=r"^[A-Z][A-Z0-9_]*$", description="One of the settings of the services."
+    )
+    value: str = Field(max_length=4096, description="Its value, in clear: what is secret goes into envFromSecrets.")
 
 
 class NetworkPolicies(Part):
     """Who may open connections to the pods."""
 
-    enabled: bool = False
+    enabled: bool = Field(
+        default=False, description="Make one policy per role that lets in only what the role serves; egress stays open."
+    )
 
 
 _QUEUE_LITERAL = "[" + ", ".join(f"'{queue}'" for queue in QUEUES) + "]"
@@ -305,7 +341,10 @@ class SwitchboardSpec(Part):
     )
 
     version: str = Field(
-        min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", description="Tag of the images."
+        min_length=1,
+        max_length=128,
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$",
+        description="The release: tag of the images.",
     )
     images: Images = Images()
     database: Database
@@ -316,6 +355,7 @@ class SwitchboardSpec(Part):
     workers: list[WorkerPool] = Field(
         min_length=1,
         max_length=16,
+        description="Pools of workers. Together they consume every queue but recordings, each queue in one pool.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     recorder: Recorder = Recorder()
@@ -324,6 +364,7 @@ class SwitchboardSpec(Part):
     env: list[EnvVar] = Field(
         default=[],
         max_length=64,
+        description="Further settings of api, workers and recorder.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     env_from_secrets: list[SecretRef] = Field(

@@ -1,0 +1,1 @@
+"""The charts: what of them is generated, and how they are checked."""
