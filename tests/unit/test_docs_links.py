@@ -10,7 +10,9 @@ from docs_pages import DOCS, PAGES, ROOT, prose
 
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 HEADING = re.compile(r"^#{1,6} (?P<words>.+)$", re.MULTILINE)
-LINKS = [(page, match["target"]) for page in PAGES for match in LINK.finditer(prose(page))]
+# A pattern between backticks may look like a link.
+CODE = re.compile(r"`[^`\n]+`")
+LINKS = [(page, match["target"]) for page in PAGES for match in LINK.finditer(CODE.sub("", prose(page)))]
 # Written by `make bench`, so it is not always there to be linked to.
 GENERATED = DOCS / "benchmarks.md"
 INNER = [(page, target) for page, target in LINKS if "://" not in target]

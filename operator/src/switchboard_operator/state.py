@@ -26,10 +26,10 @@ class Failure(Part):
     """The latest failed attempt of a migrate Job."""
 
     attempt: int = Field(description="Attempts that have failed.")
-    max_attempts: int
-    exit_code: int | None = None
+    max_attempts: int = Field(description="Attempts that the Job makes in all.")
+    exit_code: int | None = Field(None, description="Of the migration; not set where no pod tells it.")
     message: Text = Field("", description="Last lines of its log.")
-    log_command: Text = ""
+    log_command: Text = Field("", description="Command that shows the whole log.")
 
 
 class Gate(Part):
@@ -37,20 +37,20 @@ class Gate(Part):
 
     number: int = Field(description="The transition's number; it never repeats.")
     key: str = Field(description="Hash of images, command and configuration of the migration.")
-    version: str
-    step: StepName = "check"
+    version: str = Field(description="The release that is wanted.")
+    step: StepName = Field("check", description="Asking whether the database fits, or migrating it.")
     run: int = Field(1, description="Counts the Jobs of this transition, retries included.")
-    state: GateState = "Running"
+    state: GateState = Field("Running", description="Refused: release and schema do not fit; nothing was touched.")
     failure: Failure | None = None
-    started_at: str
+    started_at: str = Field(description="When the transition began.")
     retry_at: str | None = Field(None, description="When a failed check is repeated by itself.")
 
 
 class Contract(Part):
     """The destructive half of a migration, after the last pod of the release before is gone."""
 
-    state: ContractState = "Pending"
-    run: int = 1
+    state: ContractState = Field("Pending", description="What became of it.")
+    run: int = Field(1, description="Counts its Jobs, retries included.")
     failure: Failure | None = None
 
 
@@ -59,64 +59,64 @@ class Rendering(Part):
 
     release: str = Field(description="Hash of the images; a label of every pod.")
     revision: int = Field(description="Of the operator's templates, so that an operator upgrade restarts nothing.")
-    spec: dict[str, Any]
+    spec: dict[str, Any] = Field(description="The spec as it was then.")
 
 
 class Applied(Rendering):
     """The release that passed its gate."""
 
-    number: int
-    key: str
-    version: str
+    number: int = Field(description="Of the transition that brought it.")
+    key: str = Field(description="What passed the gate, as a hash.")
+    version: str = Field(description="Its version.")
     secrets: str = Field(description="Checksum of the Secrets that the pods see.")
     migration_secret: str = Field(description="Checksum of the owner's URL that was migrated.")
-    stage: Stage = "workers"
+    stage: Stage = Field("workers", description="How far its roll-out is.")
     contract: Contract = Contract()
 
 
 class HistoryEntry(Part):
     """One transition."""
 
-    number: int
-    version: str
-    from_version: str | None = None
-    outcome: Outcome
-    started_at: str
-    finished_at: str | None = None
-    message: Text = ""
+    number: int = Field(description="Of the transition.")
+    version: str = Field(description="The release that was wanted.")
+    from_version: str | None = Field(None, description="The release that ran; not set at the first install.")
+    outcome: Outcome = Field(description="What became of it.")
+    started_at: str = Field(description="When it began.")
+    finished_at: str | None = Field(None, description="When its outcome was known.")
+    message: Text = Field("", description="More about the outcome.")
 
 
 class Condition(Part):
     """As everywhere in Kubernetes."""
 
-    type: ConditionType
-    status: Literal["True", "False", "Unknown"]
-    reason: str
-    message: Text
-    last_transition_time: str
-    observed_generation: int
+    type: ConditionType = Field(description="What it is about.")
+    status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
+    reason: str = Field(description="Why, in one word.")
+    message: Text = Field(description="Why, for people, and what to do.")
+    last_transition_time: str = Field(description="When its status changed last.")
+    observed_generation: int = Field(description="Generation of the resource that it is about.")
 
 
 class RoleStatus(Part):
     """Replicas of a role, all pools together."""
 
-    replicas: int = 0
-    updated: int = 0
-    available: int = 0
+    replicas: int = Field(0, description="Pods that exist.")
+    updated: int = Field(0, description="Of these, made from the newest template.")
+    available: int = Field(0, description="Of these, ready to serve.")
 
 
 class LastError(Part):
     """The latest problem, also when it is over."""
 
-    reason: str
-    message: Text
-    at: str
+    reason: str = Field(description="In one word.")
+    message: Text = Field(description="For people.")
+    at: str = Field(description="When it was seen first.")
 
 
 class State(Part):
     """The whole status."""
 
-    observed_generation: int = 0
+    observed_generation: int = Field(0, description="Generation of the resource that the operator has looked at.")
     version: str | None = Field(None, description="The release that passed its gate.")
     selector: str | None = Field(None, description="Of the api's pods, for the scale subresource.")
     conditions: list[Condition] = Field(
@@ -131,7 +131,9 @@ class State(Part):
     previous: Rendering | None = Field(None, description="What the api is rendered from until the workers are done.")
     retry_nonce: str | None = Field(None, description="The latest retry annotation that was obeyed.")
     scaling: dict[str, int] = Field(default={}, description="Replicas per pool, where the operator scales by itself.")
-    history: list[HistoryEntry] = Field(default=[], max_length=HISTORY_LENGTH)
+    history: list[HistoryEntry] = Field(
+        default=[], max_length=HISTORY_LENGTH, description="The latest transitions, the oldest first."
+    )
     last_error: LastError | None = None
 
 
