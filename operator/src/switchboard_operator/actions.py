@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from switchboard_operator.kinds import ObjectKey
+from switchboard_operator.reasons import ConditionReason, EventReason
 from switchboard_operator.resources.base import Manifest
 from switchboard_operator.state import State
 
@@ -74,7 +75,7 @@ class Emit:
         warning: something is to be done.
     """
 
-    reason: str
+    reason: EventReason | ConditionReason
     message: str
     key: str
     warning: bool = False

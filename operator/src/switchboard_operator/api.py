@@ -24,6 +24,7 @@ APPLY = "application/apply-patch+yaml"
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 
+FORBIDDEN = 403
 NOT_FOUND = 404
 CONFLICT = 409
 
@@ -96,6 +97,16 @@ class Api:
                 return False
             raise
         return any(each.get("name") == kind.plural for each in found.get("resources", []))
+
+    async def may_list(self, kind: Kind, namespace: str) -> bool:
+        """Whether this process has the right to read a kind in a namespace."""
+        try:
+            await self._call("GET", kind, kind.path(namespace), {"limit": "1"})
+        except ApiError as error:
+            if error.status == FORBIDDEN:
+                return False
+            raise
+        return True
 
     async def create(self, kind: Kind, namespace: str, body: Manifest) -> Manifest:
         """Make an object."""

@@ -74,7 +74,9 @@ def _union(schema: Schema, definitions: dict[str, Schema]) -> Schema:
     if len(choices) == 1:
         return _structural(choices[0] | rest, definitions)
     if {choice.get("type") for choice in choices} == {"integer", "string"}:
-        return _structural(rest, definitions) | {"x-kubernetes-int-or-string": True}
+        # A bound applies to numbers alone, a pattern to strings alone.
+        limits = {key: value for choice in choices for key, value in choice.items() if key != "type"}
+        return _structural(rest | limits, definitions) | {"x-kubernetes-int-or-string": True}
     msg = f"a CRD cannot express this choice: {schema}"
     raise ValueError(msg)
 

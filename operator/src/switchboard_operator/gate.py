@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from switchboard_operator import names
 from switchboard_operator.actions import Emit, Progress
+from switchboard_operator.reasons import EventReason
 from switchboard_operator.resources.base import REVISION, Owner
 from switchboard_operator.snapshot import JobView, Observed, PodView
 from switchboard_operator.state import (
@@ -174,7 +175,7 @@ def _failed(state: State, gate: Gate, job: JobView, failure: Failure, now: datet
     outcome: Outcome = "Refused" if refused else "Failed"
     closed = gate.model_copy(update=update)
     state = _close(state.model_copy(update={"gate": closed}), gate, outcome, describe(failure), now)
-    reason = "ReleaseRefused" if refused else "MigrationFailed"
+    reason: EventReason = "ReleaseRefused" if refused else "MigrationFailed"
     event = Emit(reason, describe(failure), f"{gate.number}.{gate.run}.{gate.step}.{job.uid}", warning=True)
     return Progress(state, (event,))
 

@@ -11,6 +11,7 @@ import kopf
 from pydantic import ValidationError
 
 from switchboard_operator import names, secrets
+from switchboard_operator.kept import Kept, objects_of, secret_named
 from switchboard_operator.kinds import OWNED, OWNED_WITH_KEDA, SECRET, SWITCHBOARD, Kind
 from switchboard_operator.observe import Key
 from switchboard_operator.spec import SwitchboardSpec
@@ -25,10 +26,16 @@ class Wakes(Protocol):
 
 
 class Index:
-    """The Switchboards there are, and the Secrets that each of them names."""
+    """The Switchboards there are, and the Secrets that each of them names.
 
-    def __init__(self, queue: Wakes) -> None:
+    Args:
+        queue: told which Switchboard to look at.
+        kept: told what has to be read again.
+    """
+
+    def __init__(self, queue: Wakes, kept: Kept) -> None:
         self._queue = queue
+        self._kept = kept
         self._secrets: dict[Key, frozenset[str]] = {}
 
     def switchboard_changed(self, key: Key, spec: Mapping[str, Any]) -> None:
@@ -43,17 +50,23 @@ class Index:
     def switchboard_gone(self, key: Key) -> None:
         """A Switchboard was deleted."""
         self._secrets.pop(key, None)
+        for kind in (*OWNED, *OWNED_WITH_KEDA):
+            self._kept.drop(objects_of(key, kind.kind))
         self._queue.add(key)
 
     def secret_changed(self, namespace: str, name: str) -> None:
         """A Secret was made, has changed or was deleted."""
+        self._kept.drop(secret_named(namespace, name))
         for key, named in self._secrets.items():
             if key[0] == namespace and (name in named or name == names.internal_secret_name(key[1])):
                 self._queue.add(key)
 
-    def owned_changed(self, namespace: str, metadata: Mapping[str, Any]) -> None:
+    def owned_changed(self, kind: Kind, namespace: str, metadata: Mapping[str, Any]) -> None:
         """An object that may belong to a Switchboard was made, has changed or was deleted."""
         key = owner_of(namespace, metadata)
+        if key is None:
+            return
+        self._kept.drop(objects_of(key, kind.kind))
         if key in self._secrets:
             self._queue.add(key)
 
@@ -108,20 +121,47 @@ def registry_for(index: Index) -> kopf.OperatorRegistry:
 
 
 def _watch(registry: kopf.OperatorRegistry, index: Index, kind: Kind) -> None:
-    where = (kind.group, kind.version, kind.plural) if kind.group else (kind.version, kind.plural)
-
-    @kopf.on.event(*where, registry=registry, id=f"owned-{kind.plural}")
+    @kopf.on.event(*_where(kind), registry=registry, id=f"owned-{kind.plural}")
     async def owned(meta: kopf.Meta, namespace: str | None, **_: object) -> None:
         """Wake the Switchboard that an object belongs to."""
-        index.owned_changed(namespace or "", meta)
+        index.owned_changed(kind, namespace or "", meta)
 
 
-def settings_for(*, standalone: bool = True) -> kopf.OperatorSettings:
-    """kopf's settings: it posts no Events of its own, scans for no peers and lets broken watches end soon."""
+def _where(kind: Kind) -> tuple[str, str] | tuple[str, str, str]:
+    return (kind.group, kind.version, kind.plural) if kind.group else (kind.version, kind.plural)
+
+
+class _NoDiffs(kopf.DiffBaseStorage):
+    """kopf copies every object twice to compare it with the last one; nobody here asks for the difference."""
+
+    def build(self, **_: object) -> kopf.BodyEssence:
+        """An object without anything that could differ."""
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: object) -> None:
+        """There is no last one."""
+
+    def store(self, **_: object) -> None:
+        """Nothing is written into the object."""
+
+
+def settings_for(*, namespaced: bool) -> kopf.OperatorSettings:
+    """kopf's settings: it posts no Events of its own, scans for no peers and lets broken watches end soon.
+
+    Args:
+        namespaced: only some namespaces are watched, by name. kopf then does not ask for what needs rights on the whole
+            cluster, custom resource definitions and namespaces: refused, it would ask again for a minute first.
+    """
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
-    settings.peering.standalone = standalone
+    settings.persistence.diffbase_storage = _NoDiffs()
+    settings.peering.standalone = True
+    settings.scanning.disabled = namespaced
     settings.watching.connect_timeout = 10
     settings.watching.server_timeout = 300
     settings.networking.request_timeout = 30
+    for kind in OWNED:
+        # The API server sends what is ours, not every Deployment of the cluster. One that has lost this label is
+        # sent once more, as if it were deleted.
+        settings.watching.label_selectors[_where(kind)] = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
     return settings

@@ -39,3 +39,5 @@ def configure_logging(level: str, log_format: str) -> None:
     root.setLevel(level)
     # kopf tells about every event that it has handled, which is every event.
     logging.getLogger("kopf").setLevel(logging.WARNING)
+    # That KEDA's kinds are not there is no news; that Switchboards are is seen to before kopf starts.
+    logging.getLogger("kopf._core.reactor.observation").setLevel(logging.ERROR)

@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pydantic import ValidationError
 
 from switchboard_operator import names, secrets
-from switchboard_operator.api import Api
+from switchboard_operator.api import NOT_FOUND, Api, ApiError
 from switchboard_operator.diagnose import why_unready
-from switchboard_operator.kinds import OWNED, OWNED_WITH_KEDA, POD, SCALED_OBJECT, SECRET, SWITCHBOARD, key_of
+from switchboard_operator.kept import Kept, objects_of, secret_named
+from switchboard_operator.kinds import OWNED, OWNED_WITH_KEDA, POD, SCALED_OBJECT, SECRET, SWITCHBOARD, Kind, key_of
 from switchboard_operator.resources.base import Manifest, Owner
 from switchboard_operator.snapshot import Observed, PodView
 from switchboard_operator.spec import SwitchboardSpec
@@ -42,12 +43,16 @@ class Observer:
 
     Args:
         api: the API server.
+        kept: what need not be read again.
         clock: monotonic, in seconds.
         diagnose: asks pods what they wait for.
     """
 
-    def __init__(self, api: Api, clock: Callable[[], float] = time.monotonic, diagnose: Diagnose = why_unready) -> None:
+    def __init__(
+        self, api: Api, kept: Kept, clock: Callable[[], float] = time.monotonic, diagnose: Diagnose = why_unready
+    ) -> None:
         self._api = api
+        self._kept = kept
         self._diagnose = diagnose
         self._clock = clock
         self._keda = False
@@ -65,9 +70,14 @@ class Observer:
         spec, spec_error = parse_spec(resource.get("spec", {}))
         state = State.model_validate(resource.get("status") or {})
         keda = await self._keda_installed()
-        kinds = (*OWNED, *(OWNED_WITH_KEDA if keda else ()), POD)
-        lists = await asyncio.gather(*(self._api.list(kind, namespace, selector_of(name)) for kind in kinds))
-        pods = tuple(PodView.parse(pod) for pod in lists[-1])
+        kinds = (*OWNED, *(OWNED_WITH_KEDA if keda else ()))
+        found_pods, found_secrets, objects = await asyncio.gather(
+            # Pods are not watched, and the contract phase depends on them: they are always read.
+            self._api.list(POD, namespace, selector_of(name)),
+            self._secrets(namespace, _secret_names(name, spec, state)),
+            self._objects(kinds, key),
+        )
+        pods = tuple(PodView.parse(pod) for pod in found_pods)
         observed = Observed(
             owner=Owner(name=name, namespace=namespace, uid=metadata["uid"]),
             generation=metadata["generation"],
@@ -76,8 +86,8 @@ class Observer:
             state=state,
             deleting="deletionTimestamp" in metadata,
             spec_error=spec_error,
-            secrets=await self._secrets(namespace, _secret_names(name, spec, state)),
-            objects={key_of(each): each for found in lists[:-1] for each in found},
+            secrets=found_secrets,
+            objects={key_of(each): each for each in objects},
             pods=pods,
             keda=keda,
             recommendations=recommendations,
@@ -92,10 +102,29 @@ class Observer:
             self._keda_asked = now
         return self._keda
 
+    async def _objects(self, kinds: Iterable[Kind], key: Key) -> list[Manifest]:
+        lists = await asyncio.gather(*(self._list(kind, key) for kind in kinds))
+        return [each for found in lists for each in found]
+
+    async def _list(self, kind: Kind, key: Key) -> list[Manifest]:
+        namespace, name = key
+        about = objects_of(key, kind.kind)
+        try:
+            return await self._kept.read(about, lambda: self._api.list(kind, namespace, selector_of(name)))
+        except ApiError as error:
+            if error.status == NOT_FOUND:
+                # The kind itself is gone: KEDA was removed.
+                self._keda_asked = None
+            raise
+
     async def _secrets(self, namespace: str, wanted: Iterable[str]) -> dict[str, Mapping[str, str] | None]:
         ordered = sorted(wanted)
-        found = await asyncio.gather(*(self._api.get(SECRET, namespace, name) for name in ordered))
+        found = await asyncio.gather(*(self._secret(namespace, name) for name in ordered))
         return {name: _content(secret) for name, secret in zip(ordered, found, strict=True)}
+
+    async def _secret(self, namespace: str, name: str) -> Manifest | None:
+        about = secret_named(namespace, name)
+        return await self._kept.read(about, lambda: self._api.get(SECRET, namespace, name))
 
 
 def _content(secret: Manifest | None) -> Mapping[str, str] | None:

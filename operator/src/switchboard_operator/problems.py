@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from switchboard_operator.gate import describe
+from switchboard_operator.reasons import DegradedReason
 from switchboard_operator.snapshot import Observed, PodView
 from switchboard_operator.state import State
 from switchboard_operator.target import Target
@@ -15,7 +16,7 @@ _RESTARTS_THAT_MATTER = 2
 class Problem:
     """One problem, the most important ones first."""
 
-    reason: str
+    reason: DegradedReason
     message: str
 
 

@@ -1,22 +1,38 @@
 """Observe, plan, apply: one reconciliation of one Switchboard."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import get_args
 
 import structlog
 
 from switchboard_operator import status
-from switchboard_operator.actions import Action, Requeue, WriteStatus
+from switchboard_operator.actions import (
+    Action,
+    Apply,
+    Delete,
+    EnsureSecret,
+    ExpireJob,
+    HandOverReplicas,
+    Requeue,
+    TakeOver,
+    WriteStatus,
+)
 from switchboard_operator.api import CONFLICT, Api, ApiError, NotLeaderError
 from switchboard_operator.apply import Applier, NameTakenError
+from switchboard_operator.kept import Kept, objects_of, secret_named
+from switchboard_operator.kinds import DEPLOYMENT, JOB, key_of
 from switchboard_operator.metrics import ACTIONS, CONDITION, RECONCILE_SECONDS, RECONCILES
 from switchboard_operator.observe import Key, Observer
 from switchboard_operator.plan import plan
+from switchboard_operator.reasons import DegradedReason
+from switchboard_operator.resources.base import Owner
 from switchboard_operator.scaler import Scaler
 from switchboard_operator.snapshot import Observed
-from switchboard_operator.state import State
+from switchboard_operator.state import ConditionType, State
 from switchboard_operator.workqueue import WorkQueue
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
@@ -27,6 +43,7 @@ class Reconciler:
 
     Args:
         api: the API server; it refuses writes when this process does not lead.
+        kept: what need not be read again.
         queue: of Switchboards.
         scaler: the built-in autoscaler.
         instance: name of this process.
@@ -36,17 +53,19 @@ class Reconciler:
     def __init__(
         self,
         api: Api,
+        kept: Kept,
         queue: WorkQueue[Key],
         scaler: Scaler,
         instance: str,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._api = api
+        self._kept = kept
         self._queue = queue
         self._scaler = scaler
         self._instance = instance
         self._now = now
-        self._observer = Observer(api)
+        self._observer = Observer(api, kept)
 
     async def run(self, workers: int) -> None:
         """Work with so many workers until cancelled."""
@@ -100,8 +119,10 @@ class Reconciler:
         found = await self._observer.observe(key, self._scaler.recommendations(key))
         if found is None or found[1].deleting:
             self._scaler.forget(key)
+            _forget_measures(key)
             return None
         spec, observed = found
+        _measure(key, observed.state)
         self._scaler.track(key, spec, observed)
         actions = plan(spec, observed, self._now())
         applier = Applier(self._api, observed.owner, self._instance)
@@ -121,13 +142,31 @@ class Reconciler:
             if isinstance(action, Requeue):
                 after_s = action.seconds
                 continue
-            await applier.perform(action)
+            try:
+                await applier.perform(action)
+            finally:
+                # Also one that seems to have failed: it may have arrived.
+                self._drop_changed(action, observed.owner)
             ACTIONS.labels(type(action).__name__).inc()
             if isinstance(action, WriteStatus):
-                _measure(observed, action.state)
+                _measure((observed.owner.namespace, observed.owner.name), action.state)
         return after_s
 
-    async def _tell(self, applier: Applier, observed: Observed, reason: str, message: str) -> None:
+    def _drop_changed(self, action: Action, owner: Owner) -> None:
+        key = (owner.namespace, owner.name)
+        match action:
+            case Apply(manifest=manifest):
+                self._kept.drop(objects_of(key, key_of(manifest)[0]))
+            case TakeOver(key=(kind, _)) | Delete(key=(kind, _)):
+                self._kept.drop(objects_of(key, kind))
+            case HandOverReplicas():
+                self._kept.drop(objects_of(key, DEPLOYMENT.kind))
+            case ExpireJob():
+                self._kept.drop(objects_of(key, JOB.kind))
+            case EnsureSecret(manifest=manifest):
+                self._kept.drop(secret_named(owner.namespace, key_of(manifest)[1]))
+
+    async def _tell(self, applier: Applier, observed: Observed, reason: DegradedReason, message: str) -> None:
         """Show a refusal in the status, where a person looks for it."""
         after = status.with_error(observed.state, reason, message, observed, self._now())
         if after != observed.state:
@@ -136,7 +175,13 @@ class Reconciler:
             await applier.perform(WriteStatus(after, observed.resource_version))
 
 
-def _measure(observed: Observed, state: State) -> None:
+def _measure(key: Key, state: State) -> None:
     for condition in state.conditions:
-        labels = (observed.owner.namespace, observed.owner.name, condition.type)
-        CONDITION.labels(*labels).set(condition.status == "True")
+        CONDITION.labels(*key, condition.type).set(condition.status == "True")
+
+
+def _forget_measures(key: Key) -> None:
+    for kind in get_args(ConditionType):
+        # One that was never measured is no error.
+        with contextlib.suppress(KeyError):
+            CONDITION.remove(*key, kind)

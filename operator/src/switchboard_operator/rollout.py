@@ -5,6 +5,7 @@ from datetime import datetime
 from switchboard_operator import names, secrets
 from switchboard_operator.actions import Emit, Progress
 from switchboard_operator.gate import describe, failure_of, timestamp
+from switchboard_operator.reasons import EventReason
 from switchboard_operator.render import Renderer, pools, replicas_of
 from switchboard_operator.resources import deployment
 from switchboard_operator.resources.base import Manifest, Owner
@@ -187,7 +188,7 @@ def _contract(state: State, applied: Applied, observed: Observed, now: datetime)
     failure = failure_of(job, observed)
     if failure.attempt == 0 or (failure == contract.failure and not job.failed):
         return None
-    reason = "ContractFailed" if job.failed else "ContractAttemptFailed"
+    reason: EventReason = "ContractFailed" if job.failed else "ContractAttemptFailed"
     key = f"{applied.number}.c{contract.run}.{failure.attempt}.{reason}"
     event = Emit(reason, describe(failure), key, warning=True)
     changed = contract.model_copy(update={"failure": failure, "state": "Failed" if job.failed else "Pending"})

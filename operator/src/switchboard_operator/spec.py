@@ -31,7 +31,11 @@ RESERVED_ENV = (
 )
 """Variables that the operator sets itself, or that no pod of it may carry."""
 
-Quantity = int | str
+Quantity = (
+    Annotated[int, Field(ge=0)]
+    | Annotated[str, Field(pattern=r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$")]
+)
+"""As Kubernetes writes amounts: ``2``, ``0.5``, ``500m``, ``512Mi``."""
 ObjectName = Annotated[str, Field(min_length=1, max_length=253)]
 
 

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 
 from switchboard_operator import names
 from switchboard_operator.actions import Emit
 from switchboard_operator.gate import describe, timestamp
 from switchboard_operator.problems import Problem, find_problems
+from switchboard_operator.reasons import ConditionReason, DegradedReason
 from switchboard_operator.resources.base import Manifest, selector_labels
 from switchboard_operator.rollout import is_replaced, is_rolled_out, old_pods, renderer
 from switchboard_operator.snapshot import Observed
@@ -21,7 +23,7 @@ class Verdict:
     """Status, reason and message of a condition."""
 
     status: bool | None
-    reason: str
+    reason: ConditionReason
     message: str
 
 
@@ -102,7 +104,8 @@ def changes(before: State, after: State) -> list[Emit]:
         key = f"{condition.type}.{condition.status}.{condition.reason}.{before_that}.{after.transitions}"
         bad = condition.type == "Degraded" and condition.status == "True"
         words = f"{condition.type}={condition.status}: {condition.message}"
-        events.append(Emit(condition.reason, words, key, warning=bad))
+        # A string in the status, where an operator of another version may have written it; this one is ours.
+        events.append(Emit(cast("ConditionReason", condition.reason), words, key, warning=bad))
     return events
 
 
@@ -166,7 +169,7 @@ def _gate_verdict(gate: Gate) -> Verdict:
         message = f"Release {gate.version} does not fit the database, and nothing was touched. {failure}"
         return Verdict(status=False, reason="ReleaseRefused", message=message)
     if gate.state == "Failed":
-        reason = "CheckFailed" if gate.step == "check" else "MigrationFailed"
+        reason: ConditionReason = "CheckFailed" if gate.step == "check" else "MigrationFailed"
         return Verdict(status=False, reason=reason, message=failure)
     if failure:
         return Verdict(status=False, reason="MigrationRetrying", message=failure)
@@ -243,7 +246,7 @@ def _share(live: Manifest | None) -> str:
     return f"({min(status.get('updatedReplicas', 0), status.get('availableReplicas', 0))} of {wanted} ready)"
 
 
-def with_error(state: State, reason: str, message: str, observed: Observed, now: datetime) -> State:
+def with_error(state: State, reason: DegradedReason, message: str, observed: Observed, now: datetime) -> State:
     """The state after the API server refused something: degraded, and not ready."""
     verdict = Verdict(status=True, reason=reason, message=message)
     unready = Verdict(status=False, reason=reason, message=message)

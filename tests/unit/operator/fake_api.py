@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from switchboard_operator.api import APPLY, JSON_PATCH, MERGE_PATCH, Verb
+from switchboard_operator.kinds import SCALED_OBJECT, SWITCHBOARD
 
 _PATH = re.compile(
     r"/(?:api|apis/[^/]+)/[^/]+/namespaces/(?P<ns>[^/]+)/(?P<plural>[^/]+)(?:/(?P<name>[^/]+))?(?:/status)?$"
@@ -23,7 +24,8 @@ class FakeApi:
         self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.requests: list[tuple[Verb, str]] = []
         self.refused: dict[str, tuple[int, str]] = {}
-        self.keda = False
+        self.served = {f"/apis/{SWITCHBOARD.api_version}": SWITCHBOARD.plural}
+        self.forbidden: set[str] = set()
         self.look: Callable[[str, str], None] = lambda _verb, _path: None
         self._versions = itertools.count(1)
 
@@ -36,9 +38,11 @@ class FakeApi:
         self.look(verb, path)
         match = _PATH.match(path)
         if match is None:
-            known = [{"name": "scaledobjects"}] if self.keda else []
-            return _answer(200, {"resources": known}) if self.keda else _answer(404, {"message": "not found"})
+            plural = self.served.get(path)
+            return _answer(200, {"resources": [{"name": plural}]}) if plural else _answer(404, {"message": "not found"})
         namespace, plural, name = match["ns"], match["plural"], match["name"]
+        if namespace in self.forbidden:
+            return _answer(403, {"message": "forbidden"})
         if verb != "GET" and plural in self.refused:
             status, words = self.refused[plural]
             return _answer(status, {"message": words})
@@ -51,6 +55,10 @@ class FakeApi:
         if verb == "DELETE":
             return self._delete(namespace, plural, str(name), payload)
         return self._change((namespace, plural, str(name)), verb, payload, content_type)
+
+    def install_keda(self) -> None:
+        """Serve KEDA's kinds."""
+        self.served[f"/apis/{SCALED_OBJECT.api_version}"] = SCALED_OBJECT.plural
 
     def writes(self) -> list[tuple[Verb, str]]:
         """Requests that were no reads."""
@@ -68,7 +76,7 @@ class FakeApi:
 
     def _get(self, namespace: str, plural: str, name: str | None, query: dict[str, str]) -> Answer:
         if name is None:
-            wanted = dict(pair.split("=") for pair in query["labelSelector"].split(","))
+            wanted = dict(pair.split("=") for pair in query.get("labelSelector", "").split(",") if pair)
             items = [
                 each
                 for key, each in self.objects.items()

@@ -9,6 +9,8 @@ import pytest
 from switchboard_operator import names
 from switchboard_operator.handlers import Index, owner_of, registry_for, settings_for
 from switchboard_operator.health import Pulse, serve
+from switchboard_operator.kept import Kept
+from switchboard_operator.kinds import DEPLOYMENT
 from switchboard_operator.settings import Settings, SettingsError
 from unit.operator.samples import spec_dict
 
@@ -30,7 +32,7 @@ def woken() -> Woken:
 
 @pytest.fixture
 def index(woken: Woken) -> Index:
-    found = Index(woken)
+    found = Index(woken, Kept())
     found.switchboard_changed(("calls", "main"), spec_dict())
     woken.keys.clear()
     return found
@@ -69,8 +71,8 @@ def test_whom_an_object_belongs_to(metadata: dict[str, Any], expected: tuple[str
 
 
 def test_objects_of_unknown_switchboards_wake_nobody(index: Index, woken: Woken) -> None:
-    index.owned_changed("other", OWNED)
-    index.owned_changed("calls", OWNED)
+    index.owned_changed(DEPLOYMENT, "other", OWNED)
+    index.owned_changed(DEPLOYMENT, "calls", OWNED)
 
     assert woken.keys == [("calls", "main")]
 
@@ -89,7 +91,7 @@ def test_kopf_adds_no_finalizers_and_posts_nothing(index: Index) -> None:
 
     assert not registry._changing.get_all_handlers()
     assert not registry._spawning.get_all_handlers()
-    assert settings_for().posting.enabled is False
+    assert settings_for(namespaced=False).posting.enabled is False
 
 
 def test_settings_come_from_the_environment() -> None:

@@ -11,6 +11,7 @@ from switchboard_operator import names
 from switchboard_operator.actions import Apply, Delete, Emit, TakeOver, WriteStatus
 from switchboard_operator.api import Api, ApiError, NotLeaderError
 from switchboard_operator.apply import Applier, NameTakenError
+from switchboard_operator.kept import Kept
 from switchboard_operator.observe import Key, parse_spec
 from switchboard_operator.reconcile import Reconciler
 from switchboard_operator.resources.serviceaccount import service_account
@@ -35,7 +36,7 @@ def server() -> FakeApi:
 
 def reconciler(api: FakeApi, window: float = 5.0) -> Reconciler:
     queue: WorkQueue[Key] = WorkQueue()
-    return Reconciler(Api(api, lambda: window), queue, Scaler(queue.add), "operator-1", lambda: START)
+    return Reconciler(Api(api, lambda: window), Kept(), queue, Scaler(queue.add), "operator-1", lambda: START)
 
 
 def reconcile(api: FakeApi, times: int = 1, window: float = 5.0) -> float | None:
@@ -184,7 +185,7 @@ def test_a_field_that_became_none_disappears_from_the_status() -> None:
 
 def test_the_same_event_is_created_once() -> None:
     api = server()
-    event = Emit("Reason", "message " * 300, "key", warning=True)
+    event = Emit("Scaled", "message " * 300, "key", warning=True)
 
     perform(api, event, event)
     (stored,) = [each for key, each in api.objects.items() if key[1] == "events"]
@@ -223,7 +224,7 @@ def test_a_spec_that_cannot_be_used_names_the_field() -> None:
 
 def test_keda_is_noticed() -> None:
     api = server()
-    api.keda = True
+    api.install_keda()
     reconcile(api)
 
     assert any(path.endswith("/scaledobjects") for _, path in api.requests)
@@ -244,7 +245,7 @@ def test_workers_go_on_after_a_failure() -> None:
 
         api.look = look
         queue: WorkQueue[Key] = WorkQueue(jitter=lambda: 0.001)
-        found = Reconciler(Api(api), queue, Scaler(queue.add), "operator-1", lambda: START)
+        found = Reconciler(Api(api), Kept(), queue, Scaler(queue.add), "operator-1", lambda: START)
         queue.add(KEY)
         task = asyncio.ensure_future(found.run(2))
         await refused.wait()
