@@ -77,7 +77,7 @@ integration: $(STAMP) ## Run the integration tests alone
 
 .PHONY: bench
 bench: $(STAMP) ## Measure, and write docs/benchmarks.md
-	@$(BIN)/python tests/bench/main.py $(ARGS)
+	@PYTHONPATH=tests $(BIN)/python tests/bench/main.py $(ARGS)
 
 .PHONY: generated
 generated: $(STAMP) ## Write what is generated: docs/openapi.json, the CRD, its reference, the charts' values
@@ -125,6 +125,10 @@ cluster-down: $(STAMP) ## Delete that cluster; with ARGS=--all its Docker engine
 
 E2E := $(BIN)/pytest tests/e2e --capture=no --verbose --durations=0 --durations-min=1
 LOOK_AROUND := the cluster goes on: KUBECONFIG=.tools/cluster/kubeconfig kubectl get pods -A; make cluster-down ends it
+
+.PHONY: faults
+faults: $(STAMP) ## Kill the operator at 50 seeded moments on a real API server and compare what is left
+	@SWITCHBOARD_OPERATOR_KILLS=50 $(BIN)/pytest tests/apiserver/test_kills.py $(ARGS)
 
 .PHONY: e2e-smoke
 e2e-smoke: e2e-ready ## Prove the essentials on a real Kubernetes: install, gate, campaign, a migration that fails

@@ -253,7 +253,7 @@ def _version(pod: Object) -> str:
 
 
 def _step(pod: Object) -> str:
-    words = pod["spec"]["containers"][0]["command"]
+    words = pod["spec"]["containers"][0]["args"]
     if "--check" in words:
         return "check"
     return "contract" if "contract" in words else "expand"

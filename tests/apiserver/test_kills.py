@@ -1,7 +1,7 @@
 """The operator killed at seeded random moments of an install and an upgrade, while finished Jobs are deleted.
 
 Each Switchboard is one repetition. Five belong to every test run; ``SWITCHBOARD_OPERATOR_KILLS=50`` makes it fifty
-(``make faults-operator``). One operator serves them all, so every kill hits each of them at another moment.
+(``make faults``). One operator serves them all, so every kill hits each of them at another moment.
 """
 
 import os

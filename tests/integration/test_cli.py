@@ -14,6 +14,7 @@ import redis
 from cli_support import Cli, ran, started, without_websockets
 from stack import Stack, running_stack
 from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey, free_port
+from switchboard_core.migrate.lock import LOCK_KEY
 
 CSV = """\
 phone,name,timezone,tags,do_not_call
@@ -299,6 +300,17 @@ def test_migrate_checks_migrates_and_then_has_nothing_to_do(empty_database_urls:
     assert "MIGRATIONS COMPLETE" in first.err
     again = ran("migrate", "--json", **env)
     assert (again.status, again.json["skipped"]) == (0, True)
+
+
+def test_a_migrator_that_is_told_to_stop_leaves_at_once(empty_database_urls: DatabaseUrls) -> None:
+    with psycopg.connect(empty_database_urls.owner.replace("+psycopg", "", 1)) as somebody:
+        somebody.execute("SELECT pg_advisory_lock(%s)", (LOCK_KEY,))
+        with started("migrate", MIGRATION_DATABASE_URL=empty_database_urls.owner) as process:
+            assert process.stderr is not None
+            assert next(line for line in process.stderr if "Waiting for the migration lock" in line)
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=10)
+    assert process.returncode == 130
 
 
 def test_migrate_refuses_a_schema_it_cannot_live_with_by_a_status_of_its_own(database_urls: DatabaseUrls) -> None:

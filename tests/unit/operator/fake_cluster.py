@@ -246,9 +246,7 @@ class FakeCluster:
             return
         container = live["spec"]["template"]["spec"]["containers"][0]
         version = container["image"].rpartition(":")[2]
-        step = next(
-            word for word in ("check", "contract", "expand") if any(word in arg for arg in container["command"])
-        )
+        step = next(word for word in ("check", "contract", "expand") if any(word in arg for arg in container["args"]))
         if step == "contract":
             others = [pod for pod in self.alive() if pod.version != version]
             assert not others, f"contract phase while other releases have pods: {others}"

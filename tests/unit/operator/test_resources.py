@@ -160,7 +160,7 @@ def test_a_variable_of_the_user_replaces_one_of_ours() -> None:
     ],
 )
 def test_each_step_has_its_command(step: str, arguments: list[str]) -> None:
-    assert next(containers(job(step)))["command"] == ["switchboard", "migrate", *arguments]
+    assert next(containers(job(step)))["args"] == ["switchboard", "migrate", *arguments]
 
 
 def test_a_job_keeps_every_attempt_and_takes_answers_for_answers() -> None:

@@ -34,7 +34,8 @@ def migrate_job(release: Release, *, transition: int, step: str, run: int) -> Ma
         {"name": "LOG_FORMAT", "value": spec.logging.format},
     ]
     main = pods.container(CONTAINER, spec.image("migrate"), release, env, limits.resources)
-    main["command"] = command(step)
+    # As arguments, they run below the image's init: as the first process, Python would not hear SIGTERM.
+    main["args"] = command(step)
     pod = pods.pod_spec(release, main, grace_s=GRACE_S)
     # Never: every attempt keeps its own pod, and with it its exit code and last lines.
     pod["restartPolicy"] = "Never"

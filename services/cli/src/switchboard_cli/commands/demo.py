@@ -39,7 +39,7 @@ def run_demo(
     leaves nothing behind.
     """
     from switchboard_cli.commands.leads import require_file
-    from switchboard_cli.demo.stopping import stops_interrupt
+    from switchboard_cli.stopping import stops_interrupt
 
     started_at = time.monotonic()
     output = Output(as_json=as_json)

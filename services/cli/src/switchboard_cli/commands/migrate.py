@@ -11,6 +11,7 @@ import typer
 from switchboard_cli.errors import CliError
 from switchboard_cli.options import AsJson
 from switchboard_cli.output import Output
+from switchboard_cli.stopping import stops_interrupt
 
 if TYPE_CHECKING:
     from switchboard_core.migrate import MigrationReport
@@ -53,7 +54,9 @@ def migrate(
     _log_to_stderr(settings)
     output = Output(as_json=as_json)
     try:
-        report = run_migrations(settings, phase=phase.value, check=check)
+        # A pod that is taken away leaves at once, and the statement under way is rolled back.
+        with stops_interrupt():
+            report = run_migrations(settings, phase=phase.value, check=check)
     except MigrationError as error:
         if as_json:
             output.json({"ok": False, "phase": phase.value, "check": check, "reason": str(error)})

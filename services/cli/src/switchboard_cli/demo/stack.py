@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from switchboard_cli.demo.environment import Addresses, CarrierAccount, for_migration, for_service, for_simulator, kept
-from switchboard_cli.demo.stopping import ignore_stops
 from switchboard_cli.devstack import (
     LOOPBACK,
     EmbeddedPostgres,
@@ -18,6 +17,7 @@ from switchboard_cli.devstack import (
     free_port,
     require_free_port,
 )
+from switchboard_cli.stopping import ignore_stops
 
 WORKERS = 2
 # Transcription keeps one core busy per recorder.

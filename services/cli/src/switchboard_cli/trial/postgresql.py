@@ -7,10 +7,10 @@ from pathlib import Path
 
 import psycopg
 
-from switchboard_cli.demo.stopping import stops_interrupt
 from switchboard_cli.devstack import APP_ROLE, LOOPBACK, OWNER_ROLE, EmbeddedPostgres, require_free_port
 from switchboard_cli.devstack.cluster import SUPERUSER, server_environment
 from switchboard_cli.devstack.postgres import DATABASE
+from switchboard_cli.stopping import stops_interrupt
 from switchboard_cli.trial.foreground import run_in_foreground
 
 # A killed server reads its log again before it answers: minutes on a slow disk.
