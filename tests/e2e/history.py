@@ -99,6 +99,11 @@ class History:
             found = [each for each in self._versions if each.kind == kind and name in {None, each.name}]
         return sorted(found, key=lambda each: each.number)
 
+    def after(self, number: int, kind: str, name: str, holds: Callable[[Json], object]) -> Version | None:
+        """The first version of an object after another version, its own or not, of which something holds."""
+        told = (each for each in self.versions(kind, name) if each.number > number)
+        return next((each for each in told if holds(each.body)), None)
+
     def live(self, kind: str) -> list[Json]:
         """The objects of a kind that exist now."""
         with self._changed:

@@ -1,6 +1,6 @@
 """One running Switchboard, and what a person does with it and sees of it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,7 +60,7 @@ class Installation:
         assert found is not None, f"Switchboard {self.name} is gone"
         self._generation = found["metadata"]["generation"]
 
-    def wait(self, look: Any, what: str, timeout: float) -> Json:
+    def wait(self, look: Callable[[Json], object], what: str, timeout: float) -> Json:
         """Wait for something about the resource; returns it.
 
         Args:
@@ -82,6 +82,16 @@ class Installation:
             f"release {version} to serve with its migration ended",
             timeout,
         )
+
+    def await_rest(self, timeout: float = 150.0) -> None:
+        """Wait until it is ready, nothing is under way, and every pod that should be there serves, and no other."""
+
+        def at_rest() -> bool:
+            board, pods = self.board(), self.pods()
+            is_settled = is_true(board, "Ready") and (condition(board, "Progressing") or {}).get("status") == "False"
+            return is_settled and len(pods) == sum(self.replicas().values()) and all(is_serving(pod) for pod in pods)
+
+        self.history.wait(at_rest, "everything to be at rest", timeout)
 
     def await_reason(self, kind: str, status: str, reason: str, timeout: float) -> Json:
         """Wait until a condition has a status for a reason; returns the condition."""
@@ -140,6 +150,11 @@ def is_ready(pod: Json) -> bool:
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
+def is_serving(pod: Json) -> bool:
+    """Whether a pod serves, and is not about to go."""
+    return is_ready(pod) and "deletionTimestamp" not in pod["metadata"]
+
+
 def on_node(pod: Json, node: str) -> bool:
     """Whether a pod runs on a node."""
     return bool(pod["spec"].get("nodeName") == node)
@@ -150,8 +165,7 @@ def unready_moments(versions: list[Version], pods: set[str]) -> list[str]:
     return [
         f"{each.name} at version {each.number}: {each.event}"
         for each in versions
-        if each.name in pods
-        and (each.event == "DELETED" or not is_ready(each.body) or "deletionTimestamp" in each.body["metadata"])
+        if each.name in pods and (each.event == "DELETED" or not is_serving(each.body))
     ]
 
 
@@ -168,17 +182,31 @@ def await_replicas(installation: Installation, deployment: str, count: int, *, t
 
 def seconds_to_correct(installation: Installation) -> float:
     """Scale a Deployment as no operator lets it be, and see how long it takes until one corrects it."""
-    name, history = installation.recorder, installation.history
-    wanted = installation.replicas()[name]
-    last = history.last
-    installation.kube.run("scale", f"deployment/{name}", f"--replicas={wanted + 1}")
+    wanted = installation.replicas()[installation.recorder]
+    begun = installation.history.last
+    installation.kube.run("scale", f"deployment/{installation.recorder}", f"--replicas={wanted + 1}")
+    return seconds_to_undo(
+        installation, installation.recorder, begun, lambda found: bool(found["spec"]["replicas"] == wanted)
+    )
 
-    def scaled(replicas: int, after: int) -> Version | None:
-        told = (each for each in history.versions("deployments", name) if each.number > after)
-        return next((each for each in told if each.body["spec"]["replicas"] == replicas), None)
 
-    changed = history.wait(lambda: scaled(wanted + 1, last), "the change", 10)
-    return history.wait(lambda: scaled(wanted, changed.number), "the correction", 60).at - changed.at
+def seconds_to_undo(installation: Installation, name: str, begun: int, is_right: Callable[[Json], bool]) -> float:
+    """How long a Deployment is not right.
+
+    Args:
+        installation: that it belongs to.
+        name: of the Deployment that somebody has changed.
+        begun: resource version from before that.
+        is_right: looks at the Deployment.
+    """
+    history = installation.history
+
+    def wrong() -> Version | None:
+        return history.after(begun, "deployments", name, lambda found: not is_right(found))
+
+    changed = history.wait(wrong, "the change", 10)
+    undone = history.wait(lambda: history.after(changed.number, "deployments", name, is_right), "its repair", 60)
+    return undone.at - changed.at
 
 
 def secret_value(kube: Kube, name: str, key: str) -> str:

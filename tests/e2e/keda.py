@@ -18,6 +18,7 @@ from e2e.lab import Lab
 
 NAMESPACE = "keda"
 DEPLOYMENTS = ("keda-operator", "keda-metrics-apiserver")
+METRICS = "apiservice/v1beta1.external.metrics.k8s.io"
 _MODULE = "github.com/kedacore/keda/v2"
 _IMAGE = f"switchboard-e2e-keda:{parts.PARTS['keda-operator'].version}"
 _DOCKERFILE = Path(__file__).with_name("keda_image") / "Dockerfile"
@@ -27,20 +28,21 @@ _LEFT_OUT = frozenset({"keda-admission", "keda-admission-webhooks"})
 @contextmanager
 def installed(lab: Lab) -> Iterator[Kube]:
     """KEDA in a namespace of its own, until the end of the body."""
-    kube = lab.kube.within(NAMESPACE)
+    kube, everywhere = lab.kube.within(NAMESPACE), lab.kube.within("")
     manifests = _manifests(lab)
     _build_image(lab)
     kind.load([_IMAGE])
     text = yaml.safe_dump_all(manifests)
-    with step("installing KEDA"):
-        kube.run("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=text)
-        for name in DEPLOYMENTS:
-            kube.run("rollout", "status", f"deployment/{name}", "--timeout=180s", timeout=190)
-        kube.run("wait", "--for=condition=Available", "apiservice/v1beta1.external.metrics.k8s.io", "--timeout=60s")
     try:
+        with step("installing KEDA"):
+            everywhere.run("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=text)
+            for name in DEPLOYMENTS:
+                kube.run("rollout", "status", f"deployment/{name}", "--timeout=180s", timeout=190)
+            # The API server asks again at growing intervals, the first times before KEDA has made its certificates.
+            kube.run("wait", "--for=condition=Available", METRICS, "--timeout=240s", timeout=250)
         yield kube
     finally:
-        kube.run("delete", "--ignore-not-found", "-f", "-", stdin=text, timeout=180)
+        everywhere.run("delete", "--ignore-not-found", "-f", "-", stdin=text, timeout=180)
 
 
 def _manifests(lab: Lab) -> list[Json]:

@@ -32,7 +32,7 @@ class Kube:
     Attributes:
         kubectl: the binary.
         kubeconfig: of the cluster.
-        namespace: that every command is about.
+        namespace: that every command is about; empty for objects that say it themselves.
     """
 
     kubectl: Path
@@ -51,7 +51,8 @@ class Kube:
 
     def command(self, *arguments: str) -> list[str]:
         """A command line of ``kubectl``."""
-        return [str(self.kubectl), f"--kubeconfig={self.kubeconfig}", f"--namespace={self.namespace}", *arguments]
+        where = [f"--namespace={self.namespace}"] if self.namespace else []
+        return [str(self.kubectl), f"--kubeconfig={self.kubeconfig}", *where, *arguments]
 
     def try_run(
         self, *arguments: str, stdin: str | None = None, timeout: float = 60.0

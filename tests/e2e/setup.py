@@ -9,10 +9,11 @@ from cluster.console import step
 from e2e.history import KINDS
 from e2e.installation import Installation
 from e2e.kube import Json
-from e2e.lab import CHART, Lab
+from e2e.lab import CHART, CHECKOUT, Lab
 from e2e.releases import THIS
 
 NAME = "main"
+EXAMPLE = CHECKOUT / "examples" / "values-trial.yaml"
 SMALL = {
     "requests": {"cpu": "10m", "memory": "96Mi", "ephemeral-storage": "16Mi"},
     "limits": {"memory": "512Mi"},
@@ -22,7 +23,7 @@ BULK_QUEUES = ["low", "receipts", "receipts_sync", "maintenance", "broadcasts"]
 
 
 def values(*, api_replicas: int) -> Json:
-    """Values of the chart.
+    """Values beside those of the example.
 
     Args:
         api_replicas: of the api; every other Deployment has one.
@@ -37,7 +38,7 @@ def values(*, api_replicas: int) -> Json:
             # Turning speech into text is the recorder's own tests' matter, and most of the work that it would do here.
             "env": [{"name": "TRANSCRIPTION_ENGINE", "value": "none"}],
         },
-        "trial": {"enabled": True, "resources": SMALL},
+        "trial": {"resources": SMALL},
     }
 
 
@@ -50,7 +51,7 @@ def workers(**bulk: object) -> list[Json]:
 
 
 def helm_install(lab: Lab, namespace: str, chosen: Mapping[str, Any], *options: str, command: str = "install") -> str:
-    """Install or upgrade the chart; returns what helm printed.
+    """Install or upgrade the chart with the example's values and some more; returns what helm printed.
 
     Args:
         lab: the cluster.
@@ -59,7 +60,8 @@ def helm_install(lab: Lab, namespace: str, chosen: Mapping[str, Any], *options: 
         options: further ones of helm's.
         command: ``install`` or ``upgrade``.
     """
-    return lab.helm(command, NAME, CHART, "--namespace", namespace, "--values", "-", *options, stdin=json.dumps(chosen))
+    files = ("--values", EXAMPLE, "--values", "-")
+    return lab.helm(command, NAME, CHART, "--namespace", namespace, *files, *options, stdin=json.dumps(chosen))
 
 
 @contextmanager
@@ -74,7 +76,8 @@ def installed(lab: Lab, namespace: str, *, api_replicas: int, kinds: Sequence[st
     """
     with lab.namespace(namespace, kinds) as (kube, history):
         with step(f"helm install switchboard in {namespace}"):
-            helm_install(lab, namespace, values(api_replicas=api_replicas), "--wait", "--timeout", "6m")
+            helm_install(lab, namespace, values(api_replicas=api_replicas), "--wait", "--timeout", "8m")
         installation = Installation(kube, history, NAME)
         installation.await_release(THIS, 60)
+        installation.await_rest()
         yield installation

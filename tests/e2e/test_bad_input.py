@@ -100,6 +100,20 @@ def test_a_database_that_is_down_is_told_and_asked_again(elsewhere: tuple[Kube, 
     history.wait(lambda: board.events("CheckFailed"), "the Event", 10)
 
 
+def test_a_database_that_goes_down_is_told_until_it_is_back(first: Installation) -> None:
+    database = f"statefulset/{first.name}-trial-postgresql"
+    first.kube.run("scale", database, "--replicas=0")
+    try:
+        told = first.await_reason("Degraded", "True", "PodsNotReady", 120)
+        assert "check that it runs and DATABASE_URL" in told["message"]
+        first.history.wait(lambda: first.events("PodsNotReady"), "the Event", 10)
+    finally:
+        first.kube.run("scale", database, "--replicas=1")
+    first.await_rest()
+    with first.truth() as truth:
+        assert truth.rows("SELECT 1 AS answer") == [{"answer": 1}]
+
+
 def test_the_others_are_served_on(elsewhere: tuple[Kube, History], first: Installation) -> None:
     del elsewhere
     assert seconds_to_correct(first) < REPAIRED_WITHIN_S

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from e2e.bulk_work import LEADS_PER_JOB, await_jobs, check_jobs, hurry, progress, slow_and_counted, start_jobs
-from e2e.history import condition, is_true
+from e2e.history import condition
 from e2e.installation import Installation, is_ready, on_node
 from e2e.kube import Json
 from e2e.lab import Lab
@@ -32,7 +32,7 @@ def test_no_job_is_lost_or_done_twice_while_pods_come_and_go(second: Installatio
         await_jobs(truth, tasks, timeout=240)
         check_jobs(truth, tasks)
     second.change({"workers": workers(replicas=1)})
-    second.wait(lambda board: is_true(board, "Ready"), "everything to be ready again", 120)
+    second.await_rest()
 
 
 def _to_none_by_hand(installation: Installation) -> None:

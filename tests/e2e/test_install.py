@@ -1,10 +1,15 @@
 """From nothing to a campaign: what ``helm install`` of both charts gives."""
 
+import json
+
 import pytest
 
 from e2e.campaign import await_end, await_recordings, check_run, numbers
 from e2e.history import Version, is_true
 from e2e.installation import ROLES, Installation, role_of
+from e2e.lab import CHECKOUT
+from e2e.manifests import plain_pod
+from e2e.releases import REPOSITORY, THIS
 
 CONDITIONS = ("Progressing", "DatabaseMigrated", "Available", "Ready")
 CLEANUP = "[STARTUP] Running outbound cleanup"
@@ -40,6 +45,18 @@ def test_a_campaign_runs_to_its_end_and_its_recordings_are_kept(first: Installat
         await_end(truth, run, timeout=180)
         check_run(truth, run, calls)
         assert await_recordings(truth, timeout=120) > 0
+
+
+def test_the_namespace_lets_nothing_in_that_is_not_restricted(first: Installation) -> None:
+    pod = plain_pod("unrestricted", f"{REPOSITORY}-api:{THIS}", ["true"], {})
+    del pod["spec"]["containers"][0]["securityContext"]
+    refused = first.kube.try_run("create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod))
+    assert refused.returncode != 0
+    assert 'violates PodSecurity "restricted:latest"' in refused.stderr
+
+
+def test_the_example_resource_is_accepted(first: Installation) -> None:
+    first.kube.within("default").run("apply", "--dry-run=server", "-f", str(CHECKOUT / "examples" / "switchboard.yaml"))
 
 
 def _is_complete(job: Version) -> bool:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from e2e.history import Version
 from e2e.installation import Installation, seconds_to_correct
 from e2e.kube import Json
-from e2e.lab import Lab, Operator
+from e2e.lab import OPERATOR_RELEASE, Lab, Operator
 
 TAKEN_OVER_WITHIN_S = 20.0
 HANDED_OVER_WITHIN_S = 2.0
@@ -42,8 +42,8 @@ def test_a_leader_that_leaves_hands_over_at_once(operator: Operator) -> None:
     leader = operator.leader()
     last_held = _held_by(operator, leader)[-1].number
     operator.kube.run("delete", "pod", leader, "--wait=false")
-    left = operator.history.wait(lambda: _next(operator, last_held, held=False), "the Lease to be given up", 30)
-    taken = operator.history.wait(lambda: _next(operator, left.number, held=True), "a successor", 30)
+    left = operator.history.wait(lambda: _lease(operator, last_held, held=False), "the Lease to be given up", 30)
+    taken = operator.history.wait(lambda: _lease(operator, left.number, held=True), "a successor", 30)
     assert taken.at - left.at < HANDED_OVER_WITHIN_S
     operator.await_replicas()
 
@@ -62,7 +62,9 @@ def _held_by(operator: Operator, pod: str) -> list[Version]:
     return [each for each in operator.history.versions("leases") if each.body["spec"].get("holderIdentity") == pod]
 
 
-def _next(operator: Operator, after: int, *, held: bool) -> Version | None:
+def _lease(operator: Operator, after: int, *, held: bool) -> Version | None:
     """The first version of the Lease after another one that somebody holds, or nobody."""
-    versions = (each for each in operator.history.versions("leases") if each.number > after)
-    return next((each for each in versions if bool(each.body["spec"].get("holderIdentity")) == held), None)
+    history = operator.history
+    return history.after(
+        after, "leases", OPERATOR_RELEASE, lambda lease: bool(lease["spec"].get("holderIdentity")) == held
+    )

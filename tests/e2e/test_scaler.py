@@ -1,7 +1,6 @@
 """Without KEDA the operator scales a pool itself: from none to what the work needs, and back to none."""
 
 from e2e.bulk_work import await_jobs, check_jobs, hurry, slow_and_counted, start_jobs
-from e2e.history import is_true
 from e2e.installation import Installation, await_replicas
 from e2e.setup import BULK_POOL, workers
 
@@ -26,4 +25,4 @@ def test_a_pool_follows_its_work_from_none_to_many_and_back(first: Installation)
         await_replicas(first, pool, 0, timeout=150)
     assert first.events("Scaled")
     first.change({"workers": workers(autoscaling=None, replicas=1)})
-    first.wait(lambda board: is_true(board, "Ready"), "everything to be ready again", 120)
+    first.await_rest()
