@@ -1,5 +1,6 @@
 """What scenarios share: the cluster, the operator, and two installations. All of it begins from nothing."""
 
+import shutil
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -58,7 +59,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     lab = item.config.stash.get(_LAB, None)
     if report.failed and lab is not None:
-        folder = evidence.collect(item.name, [kube for kube, _ in lab.open], [history for _, history in lab.open])
+        folder = evidence.collect(item.name, lab.open)
         report.sections.append(("What there was", f"Status, events, logs and history: {folder}"))
     return report
 
@@ -70,6 +71,7 @@ def lab(request: pytest.FixtureRequest) -> Lab:
     kube = Kube(parts.binary("kubectl"), KUBECONFIG)
     lab = Lab(kube, parts.binary("helm"), docker.environment())
     request.config.stash[_LAB] = lab
+    shutil.rmtree(evidence.ROOT, ignore_errors=True)
     with step("taking away what an earlier run has left"):
         lab.clear()
     return lab

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from e2e.history import History
@@ -18,23 +19,21 @@ _VIEWS = {
 }
 
 
-def collect(test: str, kubes: list[Kube], histories: list[History]) -> Path:
+def collect(test: str, opened: Sequence[tuple[Kube, History]]) -> Path:
     """Write down how things are.
 
     Args:
         test: its name.
-        kubes: namespaces to look into.
-        histories: what was watched.
+        opened: namespaces, and what was told about each.
 
     Returns:
         The folder.
     """
     folder = ROOT / test
-    for kube in kubes:
+    for kube, history in opened:
         _look(folder / kube.namespace, kube)
-    for number, history in enumerate(histories):
-        lines = [json.dumps({"at": each.at, "event": each.event, "kind": each.kind, **each.body}) for each in history]
-        (folder / f"history-{number}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+        lines = [json.dumps({"at": each.at, "event": each.event, **each.body}) for each in history]
+        (folder / kube.namespace / "history.jsonl").write_text("\n".join(lines), encoding="utf-8")
     return folder
 
 

@@ -5,20 +5,33 @@ version that etcd gave it: that is one counter for the whole cluster, so version
 """
 
 import json
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
+
+import httpx
 
 from e2e.kube import Json, Kube
 
 Found = TypeVar("Found")
 
-_ASK_AGAIN_S = 0.5
 KINDS = ("switchboards", "pods", "jobs", "deployments", "events")
+PATHS = {
+    "deployments": "apis/apps/v1",
+    "events": "api/v1",
+    "jobs": "apis/batch/v1",
+    "leases": "apis/coordination.k8s.io/v1",
+    "pods": "api/v1",
+    "scaledobjects": "apis/keda.sh/v1alpha1",
+    "switchboards": "apis/switchboard.dev/v1alpha1",
+}
+_WATCH = {"watch": "1", "timeoutSeconds": "3600"}
+_WATCH_AGAIN_S = 0.5
+_BEGIN_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -59,27 +72,36 @@ class History:
 
     def __init__(self, kube: Kube, kinds: tuple[str, ...] = KINDS) -> None:
         self._kube = kube
-        self._kinds = kinds
         self._changed = threading.Condition()
         self._versions: list[Version] = []
         self._live: dict[tuple[str, str], Json] = {}
-        self._watches: dict[str, subprocess.Popen[str]] = {}
         self._end = threading.Event()
-        self._threads = [threading.Thread(target=self._follow, args=(kind,), daemon=True) for kind in kinds]
+        self._begun = {kind: threading.Event() for kind in kinds}
+        self._proxy = ExitStack()
+        self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
-        """Begin to watch."""
+        """Begin to watch; everything that happens from now on is told."""
+        url = self._proxy.enter_context(self._kube.proxy())
+        self._threads = [threading.Thread(target=self._follow, args=(url, kind), daemon=True) for kind in self._begun]
         for thread in self._threads:
             thread.start()
+        late = [kind for kind, begun in self._begun.items() if not begun.wait(_BEGIN_S)]
+        if late:
+            self._stop()
+            msg = f"the watches of {', '.join(late)} in {self._kube.namespace} did not begin"
+            raise AssertionError(msg)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End the watches."""
+        self._stop()
+
+    def _stop(self) -> None:
         self._end.set()
-        for watch in list(self._watches.values()):
-            watch.terminate()
+        self._proxy.close()
         for thread in self._threads:
             thread.join()
 
@@ -151,19 +173,19 @@ class History:
             lines.append(f"  pod {pod['metadata']['name']}: {status.get('phase')}, ready {ready}")
         return "\n".join(lines)
 
-    def _follow(self, kind: str) -> None:
+    def _follow(self, url: str, kind: str) -> None:
         """Watch again whenever the API server ends a watch; what is told twice is kept once."""
-        command = self._kube.command("get", kind, "--watch", "--output-watch-events", "-o", "json")
-        while not self._end.is_set():
-            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as watch:
-                self._watches[kind] = watch
-                if self._end.is_set():
-                    watch.terminate()
-                assert watch.stdout is not None
-                for line in watch.stdout:
-                    self._note(kind, json.loads(line))
-            # A kind that the API server does not know yet is asked for again in a moment.
-            self._end.wait(_ASK_AGAIN_S)
+        path = f"{url}/{PATHS[kind]}/namespaces/{self._kube.namespace}/{kind}"
+        timeout = httpx.Timeout(_BEGIN_S, read=None)
+        with httpx.Client(timeout=timeout, trust_env=False) as client:
+            while not self._end.is_set():
+                # The end of the proxy is the end of a watch.
+                with suppress(httpx.TransportError), client.stream("GET", path, params=_WATCH) as told:
+                    told.raise_for_status()
+                    self._begun[kind].set()
+                    for line in told.iter_lines():
+                        self._note(kind, json.loads(line))
+                self._end.wait(_WATCH_AGAIN_S)
 
     def _note(self, kind: str, told: Json) -> None:
         version = Version(time.monotonic(), told["type"], kind, told["object"])

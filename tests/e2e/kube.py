@@ -122,25 +122,41 @@ class Kube:
             The port on 127.0.0.1.
         """
         command = self.command("port-forward", "--address=127.0.0.1", where, f":{port}")
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        with _listening(command, r"127\.0\.0\.1:(\d+) ->") as local:
+            yield local
+
+    @contextmanager
+    def proxy(self) -> Iterator[str]:
+        """The API server as plain HTTP on loopback.
+
+        Yields:
+            Its URL.
+        """
+        with _listening(self.command("proxy", "--port=0"), r"Starting to serve on 127\.0\.0\.1:(\d+)") as local:
+            yield f"http://127.0.0.1:{local}"
+
+
+@contextmanager
+def _listening(command: Sequence[str], says: str) -> Iterator[int]:
+    """A command that runs as long as it is needed, and says at which port.
+
+    Args:
+        command: of ``kubectl``.
+        says: pattern of the line, with the port as its group.
+    """
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield _port_in(process.stdout, says, command)
+        finally:
+            process.terminate()
             try:
-                assert process.stdout is not None
-                yield _forwarded_port(process.stdout, where)
-            finally:
-                stop(process)
+                process.wait(_TERMINATE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
-def stop(process: "subprocess.Popen[str]") -> None:
-    """End a process and wait for it."""
-    process.terminate()
-    try:
-        process.wait(_TERMINATE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _forwarded_port(output: IO[str], where: str) -> int:
+def _port_in(output: IO[str], says: str, command: Sequence[str]) -> int:
     deadline = time.monotonic() + _FORWARD_S
     said = ""
     while time.monotonic() < deadline:
@@ -148,11 +164,11 @@ def _forwarded_port(output: IO[str], where: str) -> int:
             continue
         line = output.readline()
         said += line
-        if found := re.search(r"127\.0\.0\.1:(\d+) ->", line):
+        if found := re.search(says, line):
             return int(found[1])
         if not line:
             break
-    msg = f"kubectl port-forward {where} did not begin: {said.strip()}"
+    msg = f"{' '.join(command)} did not begin: {said.strip()}"
     raise ProgramError(msg)
 
 

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cluster.console import say
+from e2e import evidence
 from e2e.history import KINDS, History
 from e2e.kube import Json, Kube, program
 from e2e.manifests import namespace
@@ -47,6 +49,10 @@ class Lab:
             self.open.append(opened)
             try:
                 yield opened
+            except Exception:
+                # Whoever sets something up in here has failed: once it is deleted nobody can look.
+                say(f"what there was: {evidence.collect(f'setup-of-{name}', [opened])}")
+                raise
             finally:
                 self.open.remove(opened)
                 self.kube.run("delete", "namespace", name, "--ignore-not-found", "--wait=false")
@@ -60,7 +66,8 @@ class Lab:
         return program([self.helm_binary, *arguments], self.kube.environment, stdin=stdin, timeout=_HELM_S)
 
     def clear(self) -> None:
-        """Take away what an earlier run has left: the suite begins from nothing."""
+        """Take away what an earlier run has left, also one that was stopped: the suite begins from nothing."""
+        self.kube.run("uncordon", self.spare_node)
         self.helm("uninstall", OPERATOR_RELEASE, "--namespace", OPERATOR_NAMESPACE, "--ignore-not-found", "--wait")
         leftovers = self.kube.run("get", "namespaces", "-l", OWN_NAMESPACES, "-o", "name").split()
         if leftovers:

@@ -380,6 +380,7 @@ def test_the_owner_is_refused_as_application_role(empty_database_urls: DatabaseU
         ("postgresql://owner:secret-word@127.0.0.1:1/none", "cannot be reached"),
         ("sqlite:///file.db", "MIGRATION_DATABASE_URL is wrong"),
         ("no url at all", "MIGRATION_DATABASE_URL is wrong"),
+        ("postgresql://owner:@host:secret-word@127.0.0.1/none", "MIGRATION_DATABASE_URL is wrong"),
     ],
 )
 def test_a_database_that_cannot_be_reached_is_explained_without_its_password(url: str, words: str) -> None:

@@ -21,7 +21,8 @@ Takes the root, and the component.
 {{ include "switchboard.selectorLabels" $root }}
 app.kubernetes.io/component: {{ index . 1 }}
 app.kubernetes.io/part-of: switchboard
-app.kubernetes.io/version: {{ include "switchboard.version" $root | quote }}
+{{- /* A tag may be longer than a label, and end in what a label may not. */}}
+app.kubernetes.io/version: {{ include "switchboard.version" $root | trunc 63 | trimAll "-_." | quote }}
 app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 }}
 {{- end -}}

@@ -86,7 +86,9 @@ def advance_gate(state: State, gate: Gate, target: Target | None, observed: Obse
     if gate.state != "Running":
         due = gate.retry_at is not None and now >= parse_timestamp(gate.retry_at)
         if due:
-            return Progress(state.model_copy(update={"gate": _again(gate)}))
+            # The failure stays known until there is another answer: asking makes no database well.
+            again = _again(gate).model_copy(update={"failure": gate.failure})
+            return Progress(state.model_copy(update={"gate": again}))
         return None
     name = job_name(observed.owner, gate)
     job = observed.job(name)

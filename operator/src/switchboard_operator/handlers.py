@@ -160,6 +160,8 @@ def settings_for(*, namespaced: bool) -> kopf.OperatorSettings:
     settings.watching.connect_timeout = 10
     settings.watching.server_timeout = 300
     settings.networking.request_timeout = 30
+    # Helm's records of its releases are the largest Secrets of most clusters, and nobody names one.
+    settings.watching.label_selectors[_where(SECRET)] = "owner!=helm"
     for kind in OWNED:
         # The API server sends what is ours, not every Deployment of the cluster. One that has lost this label is
         # sent once more, as if it were deleted.

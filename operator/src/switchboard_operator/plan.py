@@ -28,7 +28,7 @@ from switchboard_operator.kinds import key_of
 from switchboard_operator.render import pools
 from switchboard_operator.resources.base import REVISION, Manifest, Release
 from switchboard_operator.resources.job import migrate_job
-from switchboard_operator.snapshot import Observed, nested
+from switchboard_operator.snapshot import Observed
 from switchboard_operator.spec import SwitchboardSpec
 from switchboard_operator.state import State
 from switchboard_operator.target import Target
@@ -41,6 +41,8 @@ ONE_AT_A_TIME_S = 1.0
 """How soon to look whether another migrate Job is gone."""
 JOB_KEPT_S = 3600
 """A recorded Job and its log remain for an hour."""
+_NOT_PRUNED = frozenset({"Job", "PersistentVolumeClaim"})
+"""Jobs have their own rules; recordings go with the Switchboard, never because the spec names another storage."""
 
 
 def plan(spec: SwitchboardSpec | None, observed: Observed, now: datetime) -> list[Action]:
@@ -77,6 +79,9 @@ def advance(target: Target | None, observed: Observed, now: datetime) -> Progres
     nonce = observed.annotations.get(names.RETRY_ANNOTATION)
     if nonce and nonce != state.retry_nonce:
         return gate.retry(state, nonce, now)
+    if (state.gate or state.applied) and not _has_token(observed):
+        # It is made first: pods see it, so going on without it would roll them now, and again when it is there.
+        return None
     if target is None or target.missing:
         return _advance_blindly(target, observed, now)
     if step := rollout.scale(state, target, observed):
@@ -115,7 +120,7 @@ def _record(step: Progress, target: Target | None, observed: Observed, now: date
 
 
 def _objects(target: Target | None, observed: Observed) -> Iterator[Action]:
-    if observed.secrets.get(names.internal_secret_name(observed.owner.name)) is None:
+    if not _has_token(observed):
         yield EnsureSecret(secrets.internal_secret(observed.owner))
     renderer = rollout.renderer(observed, observed.state, target.spec if target else None)
     wanted = {key_of(each): each for each in renderer.objects()}
@@ -126,8 +131,12 @@ def _objects(target: Target | None, observed: Observed) -> Iterator[Action]:
         else:
             yield from _repair(manifest, live)
     for key, live in observed.objects.items():
-        if key not in wanted and key[0] != "Job" and _is_owned(live, observed) and not _is_going(live):
+        if key not in wanted and key[0] not in _NOT_PRUNED and observed.owns(live) and not _is_going(live):
             yield Delete(key, live["metadata"]["uid"])
+
+
+def _has_token(observed: Observed) -> bool:
+    return observed.secrets.get(names.internal_secret_name(observed.owner.name)) is not None
 
 
 def _repair(manifest: Manifest, live: Manifest) -> Iterator[Action]:
@@ -172,9 +181,11 @@ def _jobs(target: Target | None, observed: Observed) -> Iterator[Action]:
     wanted = _wanted_job(target, observed)
     others_run = False
     for job in observed.jobs():
-        if job.name == current:
+        # One of that name that is not ours is in the way; its outcome is another Switchboard's.
+        in_the_way = job.name == current and observed.job(job.name) is None
+        if job.name == current and not in_the_way:
             continue
-        if not job.finished:
+        if in_the_way or not job.finished:
             others_run = True
             if not job.deleting:
                 yield Delete(("Job", job.name), job.uid)
@@ -207,11 +218,6 @@ def _wanted_job(target: Target | None, observed: Observed) -> Manifest | None:
         run = state.applied.contract.run
         return migrate_job(release, transition=state.applied.number, step="contract", run=run)
     return None
-
-
-def _is_owned(live: Manifest, observed: Observed) -> bool:
-    references = nested(live, "metadata", "ownerReferences") or []
-    return any(each.get("uid") == observed.owner.uid for each in references)
 
 
 def _is_going(live: Manifest) -> bool:

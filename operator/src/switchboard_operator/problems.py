@@ -51,7 +51,8 @@ def _migration(state: State) -> Iterator[Problem]:
         text = describe(gate.failure)
         if gate.state == "Refused":
             yield Problem("ReleaseRefused", f"Release {gate.version} does not fit the database. {text}\n{retry}")
-        elif gate.state == "Failed" and gate.step == "check":
+        elif gate.step == "check" and (gate.state == "Failed" or gate.run > 1):
+            # Also while it is asked again: a database that is down does not get well by that.
             again = "It is asked again by itself every minute."
             yield Problem("CheckFailed", f"The database could not be checked. {text}\n{again}")
         elif gate.state == "Failed":

@@ -37,6 +37,9 @@ from switchboard_operator.workqueue import WorkQueue
 
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 
+_PASSING = frozenset({0, CONFLICT, 429, 503, 504})
+"""No answer, an outdated read, an API server that is busy or starting: nothing is refused, and nobody need act."""
+
 
 class Reconciler:
     """Works the queue off.
@@ -132,7 +135,7 @@ class Reconciler:
             await self._tell(applier, observed, "NameTaken", str(error))
             raise ApiError(CONFLICT, str(error)) from error
         except ApiError as error:
-            if error.status not in {0, CONFLICT}:
+            if error.status not in _PASSING:
                 await self._tell(applier, observed, "ApiRefused", f"The API server refused a change: {error.message}")
             raise
 

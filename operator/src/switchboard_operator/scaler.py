@@ -69,7 +69,12 @@ def recommend(current: int, samples: Sequence[Sample], now: float, scaling: Auto
 
 
 def trimmed(samples: Sequence[Sample], now: float, scaling: Autoscaling) -> list[Sample]:
-    """Samples without those that the window does not need; one before it stays, as proof that all of it was seen."""
+    """Samples without those that the window does not need; one before it stays, as proof that all of it was seen.
+
+    Where the api did not answer for a while, nobody knows what was wanted then: only what follows counts.
+    """
+    gaps = [number for number in range(1, len(samples)) if samples[number].at - samples[number - 1].at > STALE_S]
+    samples = samples[gaps[-1] :] if gaps else samples
     begin = now - scaling.scale_down_stabilization_seconds
     older = [sample for sample in samples if sample.at <= begin]
     return [*older[-1:], *(sample for sample in samples if sample.at > begin)]

@@ -173,9 +173,14 @@ class Observed:
     unready: Mapping[str, str] = field(default_factory=dict)
 
     def job(self, name: str) -> JobView | None:
-        """One Job."""
+        """One Job of this Switchboard; one that an earlier Switchboard of the same name left behind tells nothing."""
         found = self.objects.get(("Job", name))
-        return JobView.parse(found) if found else None
+        return JobView.parse(found) if found and self.owns(found) else None
+
+    def owns(self, live: Manifest) -> bool:
+        """Whether an object belongs to this very Switchboard, not only to one of its name."""
+        references = nested(live, "metadata", "ownerReferences") or []
+        return any(each.get("uid") == self.owner.uid for each in references)
 
     def jobs(self) -> list[JobView]:
         """All Jobs."""

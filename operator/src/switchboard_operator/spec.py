@@ -136,7 +136,7 @@ class Volume(Part):
     claim_name: str | None = Field(None, min_length=1, max_length=253, description="A claim that exists already.")
     size: Quantity = Field("20Gi", description="Of the claim that the operator makes.")
     storage_class_name: str | None = Field(None, max_length=253, description="The cluster's default when not set.")
-    access_modes: list[Literal["ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"]] = Field(
+    access_modes: list[Literal["ReadWriteMany", "ReadWriteOnce"]] = Field(
         default=["ReadWriteMany"],
         min_length=1,
         max_length=1,

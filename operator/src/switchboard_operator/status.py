@@ -1,14 +1,15 @@
 """Conditions: what a person, ``kubectl wait`` and GitOps tools read. Pure."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import cast
 
 from switchboard_operator import names
 from switchboard_operator.actions import Emit
-from switchboard_operator.gate import describe, timestamp
+from switchboard_operator.gate import describe, parse_timestamp, timestamp
 from switchboard_operator.problems import Problem, find_problems
 from switchboard_operator.reasons import ConditionReason, DegradedReason
+from switchboard_operator.render import pools
 from switchboard_operator.resources.base import Manifest, selector_labels
 from switchboard_operator.rollout import is_replaced, is_rolled_out, old_pods, renderer
 from switchboard_operator.snapshot import Observed
@@ -16,6 +17,8 @@ from switchboard_operator.state import Condition, ConditionType, Gate, LastError
 from switchboard_operator.target import Target
 
 _TOLD = ("Ready", "Available", "Degraded")
+WAKES_WITHIN = timedelta(minutes=5)
+"""For so long a pool that comes up from zero may be without pods; a node may have to be added for it."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +43,14 @@ class Fleet:
     unavailable: tuple[str, ...]
 
 
-def fleet_of(state: State, target: Target | None, observed: Observed) -> Fleet:
+def fleet_of(state: State, target: Target | None, observed: Observed, now: datetime) -> Fleet:
     """Look at every Deployment that should exist.
 
     During a roll-out all replicas must be there; later, pods that an autoscaler just asked for are no roll-out.
     """
     rolling = state.applied is not None and state.applied.stage in {"workers", "api"}
     complete = is_rolled_out if rolling else is_replaced
+    sleepers = set() if rolling or target is None else _sleepers(target, observed)
     wanted = [
         each
         for each in renderer(observed, state, target.spec if target else None).objects()
@@ -58,14 +62,30 @@ def fleet_of(state: State, target: Target | None, observed: Observed) -> Fleet:
         live = observed.deployment(name)
         if not complete(each, live):
             waiting.append(f"{name} {_share(live)}")
-        if live is None or (live["spec"].get("replicas", 1) and not live.get("status", {}).get("availableReplicas", 0)):
+        if live is None or (_lacks_pods(live) and not (name in sleepers and _has_just_woken(live, now))):
             unavailable.append(name)
     return Fleet(tuple(waiting), tuple(unavailable))
 
 
+def _sleepers(target: Target, observed: Observed) -> set[str]:
+    """Deployments that have no pods at all while there is no work for them."""
+    found = pools(observed.owner, target.spec)
+    return {pool.deployment for pool in found if pool.autoscaling and pool.autoscaling.min == 0}
+
+
+def _lacks_pods(live: Manifest) -> bool:
+    return bool(live["spec"].get("replicas", 1)) and not live.get("status", {}).get("availableReplicas", 0)
+
+
+def _has_just_woken(live: Manifest, now: datetime) -> bool:
+    conditions = live.get("status", {}).get("conditions", [])
+    since = next((each["lastTransitionTime"] for each in conditions if each["type"] == "Available"), None)
+    return since is None or now - parse_timestamp(since) < WAKES_WITHIN
+
+
 def report(state: State, target: Target | None, observed: Observed, now: datetime, *, paused: bool) -> State:
     """The state with conditions, replicas and last error as they are now."""
-    fleet = fleet_of(state, target, observed)
+    fleet = fleet_of(state, target, observed, now)
     available = _available(state, fleet)
     problems = find_problems(state, target, observed, available=available.status is True)
     degraded = _degraded(problems)
@@ -136,7 +156,7 @@ def _ready(
     state: State, target: Target | None, fleet: Fleet, available: Verdict, degraded: Verdict, progressing: Verdict
 ) -> Verdict:
     applied = state.applied
-    is_current = target is not None and applied is not None and (target.missing or target.key == applied.key)
+    is_current = target is not None and applied is not None and target.is_applied(applied)
     settled = is_current and state.gate is None and not fleet.waiting and available.status is True
     if settled and applied and applied.stage in {"contract", "done"} and progressing.reason != "Paused":
         return Verdict(status=True, reason="Ready", message=f"Release {applied.version} serves.")
@@ -259,4 +279,6 @@ def with_error(state: State, reason: DegradedReason, message: str, observed: Obs
     error = state.last_error
     if error is None or (error.reason, error.message) != (reason, message):
         error = LastError(reason=reason, message=message, at=timestamp(now))
-    return state.model_copy(update={"conditions": told, "last_error": error})
+    return state.model_copy(
+        update={"observed_generation": observed.generation, "conditions": told, "last_error": error}
+    )

@@ -58,6 +58,13 @@ class Target:
             missing=tuple(secrets.missing(spec, observed.secrets, owner.namespace)),
         )
 
+    def is_applied(self, applied: Applied) -> bool:
+        """The release that is wanted is the recorded one.
+
+        While a Secret is missing the key tells nothing: without the owner's URL it is another one.
+        """
+        return self.differs_only_in_scale(applied) if self.missing else self.key == applied.key
+
     def differs_only_in_scale(self, applied: Applied) -> bool:
         """The recorded spec becomes this one by changing numbers of replicas, or ``paused``."""
         recorded = with_scale_of(SwitchboardSpec.model_validate(applied.spec), self.spec)

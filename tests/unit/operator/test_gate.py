@@ -278,6 +278,37 @@ def test_a_check_that_could_not_ask_is_repeated_by_itself() -> None:
     assert set(cluster.versions().values()) == {"1.1.0"}
 
 
+def test_a_database_that_stays_down_stays_a_problem_while_it_is_asked_again() -> None:
+    cluster = installed()
+    cluster.database.down = True
+    cluster.change(version="1.1.0")
+    cluster.settle()
+    cluster.now += timedelta(seconds=CHECK_AGAIN_S)
+    seen: set[tuple[str, str]] = set()
+
+    def watch(_: int) -> bool:
+        seen.add(cluster.condition("Degraded"))
+        return False
+
+    cluster.settle(watch)
+
+    assert seen == {("True", "CheckFailed")}
+
+
+def test_a_job_that_an_earlier_switchboard_of_this_name_left_behind_opens_no_gate() -> None:
+    cluster = installed()
+    left_behind = {key: live for key, live in cluster.objects.items() if key[0] == "Job"}
+    for live in left_behind.values():
+        live["metadata"]["ownerReferences"][0]["uid"] = "uid-of-the-one-before"
+    again = FakeCluster()
+    again.objects.update(left_behind)
+
+    again.settle()
+
+    assert left_behind
+    assert again.database.runs == cluster.database.runs
+
+
 def test_a_recorded_job_expires_and_a_failed_one_stays_for_its_log() -> None:
     cluster = failing_upgrade()
     ttl = {

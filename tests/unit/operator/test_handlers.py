@@ -94,6 +94,12 @@ def test_kopf_adds_no_finalizers_and_posts_nothing(index: Index) -> None:
     assert settings_for(namespaced=False).posting.enabled is False
 
 
+def test_helms_records_are_not_sent_to_the_operator() -> None:
+    selectors = settings_for(namespaced=False).watching.label_selectors
+
+    assert selectors["v1", "secrets"] == "owner!=helm"
+
+
 def test_settings_come_from_the_environment() -> None:
     settings = Settings.from_environment({"WATCH_NAMESPACES": "a, b", "POD_NAME": "operator-1", "HEALTH_PORT": "0"})
 

@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 
 from switchboard_operator import names
-from switchboard_operator.actions import Apply, Delete, EnsureSecret, HandOverReplicas, Requeue, TakeOver, WriteStatus
+from switchboard_operator.actions import (
+    Apply,
+    Delete,
+    Emit,
+    EnsureSecret,
+    HandOverReplicas,
+    Requeue,
+    TakeOver,
+    WriteStatus,
+)
 from switchboard_operator.plan import LOOK_AGAIN_S, RESYNC_S, plan
 from switchboard_operator.spec import SwitchboardSpec
 from unit.operator.fake_cluster import FakeCluster
@@ -222,6 +231,36 @@ def test_a_changed_secret_rolls_each_pod_once() -> None:
     assert len(born - before) <= len(before)
     assert not before & {pod.name for pod in cluster.pods}
     assert "SecretsChanged" in cluster.told()
+
+
+def test_a_deleted_internal_token_is_made_anew_before_any_pod_is_replaced() -> None:
+    cluster = installed()
+    cluster.secrets["main-internal"] = None
+
+    first = [action for action in cluster.plan() if not isinstance(action, Emit | WriteStatus | Requeue)]
+
+    assert [type(action) for action in first] == [EnsureSecret]
+
+
+def test_a_release_that_waits_for_a_secret_is_not_ready() -> None:
+    cluster = installed()
+    cluster.secrets["twilio"] = None
+    cluster.change(version="1.1.0")
+
+    cluster.settle()
+
+    assert cluster.condition("Ready") == ("False", "SecretMissing")
+    assert set(cluster.versions().values()) == {"1.0.0"}
+
+
+def test_recordings_are_not_deleted_because_the_spec_names_another_storage() -> None:
+    cluster = FakeCluster(spec_dict(storage={"volume": {"deleteWithResource": True}}))
+    cluster.settle()
+
+    cluster.change(storage={"url": "s3://recordings"})
+    cluster.settle()
+
+    assert ("PersistentVolumeClaim", "main-recordings") in cluster.objects
 
 
 def test_a_missing_secret_is_named_and_nothing_begins() -> None:

@@ -138,6 +138,19 @@ def test_a_refusal_is_shown_in_the_status_once() -> None:
     assert len([path for _, path in api.writes() if path.endswith("/status")]) == before
 
 
+@pytest.mark.parametrize("status", [429, 503, 504])
+def test_a_busy_api_server_is_no_problem_of_the_switchboard(status: int) -> None:
+    api = server()
+    reconcile(api)
+    api.refused["serviceaccounts"] = (status, "try again")
+    before = api.objects["calls", "switchboards", "main"]["status"]
+
+    with pytest.raises(ApiError, match="try again"):
+        reconcile(api)
+
+    assert api.objects["calls", "switchboards", "main"]["status"] == before
+
+
 def test_an_object_of_somebody_else_is_not_taken() -> None:
     api = server()
     theirs = {"metadata": {"name": "main", "ownerReferences": [{"uid": "other"}]}}

@@ -10,7 +10,7 @@ from switchboard_operator import names
 from switchboard_operator.kinds import key_of
 from switchboard_operator.render import Renderer, with_scale_of
 from switchboard_operator.resources import pods
-from switchboard_operator.resources.base import REVISION, Manifest, Release
+from switchboard_operator.resources.base import REVISION, Manifest, Release, version_label
 from switchboard_operator.resources.job import migrate_job
 from switchboard_operator.spec import SwitchboardSpec
 from switchboard_operator.state import Applied, Stage, State
@@ -137,6 +137,13 @@ def test_nodes_can_be_drained_one_pod_at_a_time() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("version", "expected"), [("1.0.0", "1.0.0"), ("_1.0-" + "a" * 100, "1.0-" + "a" * 58), ("_", "")]
+)
+def test_any_tag_makes_a_label(version: str, expected: str) -> None:
+    assert version_label(version) == expected
+
+
 def test_selectors_never_mention_what_changes() -> None:
     selector = rendered()["Deployment", "main-api"]["spec"]["selector"]["matchLabels"]
 
@@ -193,6 +200,14 @@ def test_the_recorder_writes_the_volume_and_the_api_only_reads_it() -> None:
     assert mounts["main-api"][0]["readOnly"] is True
     assert "readOnly" not in mounts["main-recorder"][0]
     assert mounts["main-worker-calls"] == []
+
+
+def test_a_volume_for_one_node_draws_its_pods_together() -> None:
+    objects = rendered(make_spec(storage={"volume": {"accessModes": ["ReadWriteOnce"]}}))
+    pods = {name: objects["Deployment", name]["spec"]["template"]["spec"] for name in ("main-api", "main-recorder")}
+
+    assert all("podAffinity" in pod["affinity"] and "topologySpreadConstraints" not in pod for pod in pods.values())
+    assert "affinity" not in objects["Deployment", "main-worker-calls"]["spec"]["template"]["spec"]
 
 
 def test_network_policies_appear_on_request() -> None:

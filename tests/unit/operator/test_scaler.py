@@ -67,6 +67,12 @@ def test_it_stays_within_what_was_wanted_or_is_there(current: int, wanted: list[
     assert found >= min(current, samples[-1].wanted)
 
 
+def test_a_window_in_which_the_api_did_not_answer_was_not_seen() -> None:
+    samples = trimmed([Sample(0, 5), Sample(100, 0)], 100, SCALING)
+
+    assert recommend(5, samples, 100, SCALING) == 5
+
+
 def test_what_the_window_does_not_need_is_forgotten() -> None:
     samples = [Sample(float(at), 1) for at in range(0, 200, 10)]
 

@@ -102,6 +102,28 @@ def test_deployments_in_trouble_are_named(cluster: FakeCluster, condition: dict[
     assert reason(reported(cluster, cluster.observe()), "Degraded") == expected
 
 
+@pytest.mark.parametrize(
+    ("minimum", "since", "unavailable"),
+    [
+        (0, status.WAKES_WITHIN / 2, ()),
+        (0, status.WAKES_WITHIN, ("main-worker-bulk",)),
+        (1, timedelta(0), ("main-worker-bulk",)),
+    ],
+)
+def test_a_pool_that_wakes_from_zero_has_time_for_that(
+    cluster: FakeCluster, minimum: int, since: timedelta, unavailable: tuple[str, ...]
+) -> None:
+    pools = [each.dump() for each in make_spec().workers]
+    pools[1] |= {"autoscaling": {"min": minimum, "max": 5}}
+    lost = {"type": "Available", "status": "False", "lastTransitionTime": timestamp(cluster.now - since)}
+    cluster.objects["Deployment", "main-worker-bulk"]["status"] |= {"availableReplicas": 0, "conditions": [lost]}
+    observed = cluster.observe()
+
+    fleet = status.fleet_of(observed.state, Target.of(make_spec(workers=pools), observed), observed, cluster.now)
+
+    assert fleet.unavailable == unavailable
+
+
 def test_a_condition_keeps_its_time_until_its_status_changes(cluster: FakeCluster) -> None:
     cluster.now += timedelta(hours=1)
     observed = cluster.observe()
@@ -142,6 +164,14 @@ def test_a_refusal_of_the_api_server_is_shown(cluster: FakeCluster) -> None:
 
     assert reason(state, "Degraded") == reason(state, "Ready") == "ApiRefused"
     assert again == state
+
+
+def test_a_refusal_is_about_the_spec_of_now(cluster: FakeCluster) -> None:
+    cluster.change(logging={"level": "DEBUG"})
+
+    state = status.with_error(cluster.state, "ApiRefused", "exceeded quota", cluster.observe(), cluster.now)
+
+    assert state.observed_generation == cluster.generation
 
 
 def test_the_last_lines_of_a_log_end_with_the_reason() -> None:

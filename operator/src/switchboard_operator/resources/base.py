@@ -51,6 +51,11 @@ def digest(value: object, length: int = 16) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
+def version_label(version: str) -> str:
+    """A version as a label's value, which is shorter than an image's tag may be and ends in a letter or digit."""
+    return version[:63].strip("-_.")
+
+
 def selector_labels(owner: Owner, role: str, pool: str | None = None) -> dict[str, str]:
     """Labels that select the pods of a role or pool; they never change."""
     found = {

@@ -2,9 +2,17 @@
 
 from switchboard_operator import names
 from switchboard_operator.resources import pods
-from switchboard_operator.resources.base import Manifest, Release, digest, labels, manifest, selector_labels
+from switchboard_operator.resources.base import (
+    Manifest,
+    Release,
+    digest,
+    labels,
+    manifest,
+    selector_labels,
+    version_label,
+)
 from switchboard_operator.resources.pods import Json
-from switchboard_operator.resources.pvc import claim_name
+from switchboard_operator.resources.pvc import claim_name, is_for_one_node
 from switchboard_operator.spec import Placement, SecretKeyRef, WorkerPool
 
 PROGRESS_DEADLINE_S = 600
@@ -81,10 +89,12 @@ def _deployment(
 ) -> Manifest:
     owner = release.owner
     pods.place(pod, placement, owner, role, pool)
+    if role != "worker" and is_for_one_node(release.spec):
+        pods.keep_together(pod, owner)
     template = {
         "metadata": {
             "labels": labels(owner, role, pool)
-            | {names.RELEASE_LABEL: release.release, "app.kubernetes.io/version": release.spec.version},
+            | {names.RELEASE_LABEL: release.release, "app.kubernetes.io/version": version_label(release.spec.version)},
             "annotations": {
                 names.CHECKSUM_ANNOTATION: release.secrets,
                 # Slices make it safe to stop a pod at any moment.

@@ -34,7 +34,7 @@ def migrate_job(release: Release, *, transition: int, step: str, run: int) -> Ma
         {"name": "LOG_FORMAT", "value": spec.logging.format},
     ]
     main = pods.container(CONTAINER, spec.image("migrate"), release, env, limits.resources)
-    # As arguments, they run below the image's init: as the first process, Python would not hear SIGTERM.
+    # As arguments, so that the image's entrypoint runs them, below an init where the image has one.
     main["args"] = command(step)
     pod = pods.pod_spec(release, main, grace_s=GRACE_S)
     # Never: every attempt keeps its own pod, and with it its exit code and last lines.

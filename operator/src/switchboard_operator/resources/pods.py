@@ -147,6 +147,20 @@ def place(spec: Json, placement: Placement, owner: Owner, role: str, pool: str |
     ]
 
 
+def keep_together(spec: Json, owner: Owner) -> None:
+    """Let api and recorder go to one node instead of spreading: they mount a volume that no second node can.
+
+    Preferred, not required: a pod that waits for its only possible node would block that node's drain.
+    """
+    del spec["topologySpreadConstraints"]
+    roles = {"key": names.ROLE_LABEL, "operator": "In", "values": ["api", "recorder"]}
+    selector = {"matchLabels": {names.INSTANCE_LABEL: owner.name}, "matchExpressions": [roles]}
+    term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": selector}
+    spec["affinity"] = {
+        "podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": term}]}
+    }
+
+
 def mount_recordings(spec: Json, claim: str, *, read_only: bool) -> None:
     """Add the recordings volume to a pod."""
     mount: Json = {"name": "recordings", "mountPath": RECORDINGS_PATH}

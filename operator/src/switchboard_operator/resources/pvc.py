@@ -12,6 +12,12 @@ def claim_name(owner: Owner, spec: SwitchboardSpec) -> str | None:
     return volume.claim_name or f"{owner.name}-recordings"
 
 
+def is_for_one_node(spec: SwitchboardSpec) -> bool:
+    """Whether the pods of one node alone can mount the claim that the operator makes."""
+    volume = spec.storage.volume
+    return volume is not None and volume.claim_name is None and "ReadWriteOnce" in volume.access_modes
+
+
 def recordings_claim(owner: Owner, spec: SwitchboardSpec) -> Manifest | None:
     """The claim; None where there is nothing to make.
 

@@ -22,7 +22,7 @@ def owner_engine(settings: MigrationSettings) -> Engine:
     """
     try:
         url = make_url(settings.migration_database_url.get_secret_value())
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # the latter for a port that is no number
         url = None
     if url is None or url.get_backend_name() != "postgresql":
         msg = "MIGRATION_DATABASE_URL is wrong: it must look like postgresql://owner:password@host:5432/database."
