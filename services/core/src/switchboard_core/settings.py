@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, PostgresDsn, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 WORKER_QUEUES = ("high", "default", "low", "receipts", "receipts_sync", "maintenance", "broadcasts")
 RECORDER_QUEUES = ("recordings",)
@@ -132,6 +134,12 @@ class Settings(LogSettings):
     @classmethod
     def _postgres(cls, value: SecretStr) -> SecretStr:
         PostgresDsn(value.get_secret_value().replace("postgresql+psycopg://", "postgresql://", 1))
+        try:
+            make_url(value.get_secret_value())
+        except (ArgumentError, ValueError):
+            # SQLAlchemy quotes what it cannot read, which may be a piece of a badly escaped password.
+            msg = "must look like postgresql+psycopg://user:password@host:5432/database, its password percent-encoded"
+            raise ValueError(msg) from None
         return value
 
     def queues_for(self, role: ServiceRole) -> tuple[str, ...]:
