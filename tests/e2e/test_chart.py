@@ -30,6 +30,7 @@ def test_helm_upgrade_ends_when_what_it_changed_is_rolled_out(first: Installatio
     first.changed_elsewhere()
     first.wait(lambda board: is_true(board, "Ready"), "the watch to see that it is ready", 5)
     assert {_rate_limit(each) for each in first.deployments()} == {"1201"}
+    first.await_rest()
 
 
 @pytest.mark.usefixtures("failing_release")

@@ -74,6 +74,7 @@ def test_a_downgrade_that_cannot_work_is_refused_before_anything_is_touched(firs
 @contextmanager
 def _undisturbed(installation: Installation) -> Iterator[None]:
     """Fail unless every pod of every role serves all the time, and none comes or goes."""
+    installation.await_rest()
     before = {_name(pod) for pod in installation.pods()}
     begun = installation.history.last
     yield
