@@ -187,20 +187,26 @@ class Bench:
 
     def _is_idle(self) -> bool:
         """It has reconciled as often as there are Switchboards, and none waits."""
-        now = Scrape.parse(self._operator.ask("/metrics")[1])
-        return now.total("queue_depth") == 0 and now.total("reconciles_total") >= len(self._keys)
+        return not self._queued() and self._scrape().total("reconciles_total") >= len(self._keys)
+
+    def _queued(self) -> float:
+        """Switchboards that wait for a look."""
+        return self._scrape().total("queue_depth")
+
+    def _scrape(self) -> Scrape:
+        return Scrape.parse(self._operator.ask("/metrics")[1])
 
     def _await_quiet(self) -> None:
-        """Wait until the operator has written nothing for a while."""
+        """Wait until no Switchboard has waited for a look, and nothing was written, for a while."""
         mark, since = self._audit.mark(), time.monotonic()
 
         def quiet() -> bool:
             nonlocal mark, since
-            if self._audit.own_writes(mark):
+            if self._queued() or self._audit.own_writes(mark):
                 mark, since = self._audit.mark(), time.monotonic()
             return time.monotonic() - since > _QUIET_S
 
-        _await(quiet, f"{_QUIET_S:g} s without a write")
+        _await(quiet, f"{_QUIET_S:g} s without work")
 
 
 def run(switchboards: int, say: Say, *, steady_s: float = STEADY_S) -> Report:
