@@ -65,9 +65,9 @@ def kubelet(control_plane: ControlPlane) -> Iterator[Kubelet]:
 
 
 @pytest.fixture(scope="session")
-def audit(control_plane: ControlPlane) -> Audit:
+def audit(control_plane: ControlPlane, client: Client) -> Audit:
     """The API server's log of writes."""
-    return Audit(control_plane.audit_log)
+    return Audit(control_plane.audit_log, client)
 
 
 @pytest.fixture(scope="session")

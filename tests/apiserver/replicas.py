@@ -69,6 +69,17 @@ class Replicas:
             if entry.resource != "leases" and entry.code < 300
         ]
 
+    def intruders(self) -> list[Entry]:
+        """Writes in the first namespace whose author did not hold the Lease when they arrived."""
+        entries = [entry for entry in self.site.writes() if entry.code < 300]
+        holder, found = "", []
+        for entry in sorted(entries, key=lambda entry: entry.at):
+            if entry.resource == "leases":
+                holder = entry.body["spec"]["holderIdentity"]
+            elif entry.user != holder:
+                found.append(entry)
+        return found
+
     def last_renewal(self, process: OperatorProcess, mark: int = 0) -> datetime:
         """When the API server last accepted a Lease from a replica."""
         entries = self.site.audit.writes_of(process.identity, mark)
@@ -109,7 +120,7 @@ def replicas_of(
         rbac.grant_lease(client, home, *accounts)
         for namespace in namespaces:
             rbac.grant_namespace(client, namespace, home, *accounts)
-        audit = Audit(control_plane.audit_log)
+        audit = Audit(control_plane.audit_log, client)
         try:
             yield Replicas([Site(client, kubelet, audit, namespace) for namespace in namespaces], processes)
         finally:

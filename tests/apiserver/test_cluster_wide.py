@@ -80,7 +80,7 @@ def replicas_of(deployment: Object) -> int:
 def test_an_operator_for_all_namespaces_and_kinds_that_come_and_go(binaries: None, tmp_path: Path) -> None:  # noqa: ARG001
     """One story, because each part is the beginning of the next one."""
     with cluster_of(tmp_path) as (control_plane, kubelet), control_plane.admin as client:
-        audit = Audit(control_plane.audit_log)
+        audit = Audit(control_plane.audit_log, client)
         sites = []
         for namespace in ("one", "two"):
             client.make_namespace(namespace)

@@ -82,7 +82,7 @@ class Bench:
         self._operator = operator
         self._keys = keys
         self._say = say
-        self._audit = ScaleAudit(plane.audit_log)
+        self._audit = ScaleAudit(plane.audit_log, client)
 
     def converge(self) -> Converged:
         """Start the operator cold, and wait until everything is at rest.

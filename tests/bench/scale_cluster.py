@@ -113,6 +113,7 @@ class ScaleAudit(Audit):
 
     def calls(self, mark: int = 0) -> list[Entry]:
         """All requests of the operator after a mark, in their order."""
+        self.catch_up()
         return [entry for entry in self._read(mark, f':{ACCOUNT}"') if entry.user == ACCOUNT]
 
     def own_writes(self, mark: int = 0) -> list[Entry]:
