@@ -13,6 +13,7 @@ import httpx
 import psycopg
 from psycopg.rows import dict_row
 
+from secrets_for_tests import CREDENTIALS_KEY
 from switchboard_cli.devstack import DatabaseUrls, ManagedProcess, free_port
 from switchboard_core.db import Database, make_engine
 from switchboard_core.settings import Settings
@@ -153,6 +154,8 @@ def running_stack(
         "PUBLIC_URL": f"http://127.0.0.1:{api_port}",
         "RECORDINGS_URL": f"file://{folder}/recordings",
         "TRANSCRIPTION_ENGINE": "none",
+        "CREDENTIALS_KEYS": CREDENTIALS_KEY,
+        "TRUSTED_HOSTS": "127.0.0.1,localhost",
         **(settings or {}),
     }
     stack = Stack(urls, redis_url, folder, env, f"http://127.0.0.1:{simulator_port}", f"http://127.0.0.1:{api_port}")

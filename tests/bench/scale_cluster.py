@@ -37,6 +37,8 @@ _AUDIT_POLICY = {
             "verbs": ["patch"],
             "resources": [{"group": "switchboard.dev", "resources": ["switchboards"]}],
         },
+        # By which a reader knows that the log has caught up.
+        {"level": "Metadata", "verbs": ["delete"], "resources": [{"group": "", "resources": ["configmaps"]}]},
         {"level": "None"},
     ],
 }

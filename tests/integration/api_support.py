@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import APIRouter, FastAPI
 from websockets.sync.client import ClientConnection, connect
 
+from secrets_for_tests import CREDENTIALS_KEY
 from switchboard_api.app import create_app
 from switchboard_api.server import bind, server_for
 from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey
@@ -90,6 +91,8 @@ def api_settings(**values: Any) -> Settings:
         "database_url": f"postgresql+psycopg://nobody:none@{NOBODY}/none",
         "redis_url": f"redis://{NOBODY}/0",
         "twilio_auth_token": TOKEN,
+        "credentials_keys": CREDENTIALS_KEY,
+        "trusted_hosts": "127.0.0.1,localhost",
     }
     return Settings(_env_file=None, **{**defaults, **values})
 

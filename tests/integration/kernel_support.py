@@ -16,6 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 from structlog.testing import capture_logs
 
+from secrets_for_tests import CREDENTIALS_KEY
 from switchboard_cli.devstack import APP_ROLE, DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
 from switchboard_core.jobs.catalog import CATALOG
 from switchboard_core.jobs.kernel import Kernel, Outcome
@@ -168,6 +169,8 @@ def bench(urls: DatabaseUrls, valkey: EmbeddedValkey, **settings: Any) -> Iterat
         client.flushall()
         environment.setenv("DATABASE_URL", urls.app)
         environment.setenv("REDIS_URL", valkey.url)
+        environment.setenv("CREDENTIALS_KEYS", CREDENTIALS_KEY)
+        environment.setenv("TRUSTED_HOSTS", "127.0.0.1,localhost")
         for name, value in settings.items():
             environment.setenv(name.upper(), str(value))
         with _fresh_settings():

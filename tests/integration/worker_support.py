@@ -14,6 +14,7 @@ import psycopg
 from redis import Redis
 
 from integration.kernel_support import TASK, Bench
+from secrets_for_tests import CREDENTIALS_KEY
 from switchboard_cli.devstack import ManagedProcess, free_port
 from waiting import await_true
 
@@ -146,6 +147,8 @@ def workshop(jobs: Bench, folder: Path, **settings: str) -> Iterator[Workshop]:
         "PYTHONUNBUFFERED": "1",
         "LEASE_SECONDS": "2",
         "SWEEP_INTERVAL_SECONDS": "0.2",
+        "CREDENTIALS_KEYS": CREDENTIALS_KEY,
+        "TRUSTED_HOSTS": "127.0.0.1,localhost",
         **settings,
     }
     made = Workshop(jobs, folder, env)

@@ -13,7 +13,18 @@ from switchboard_api.feed import ChangeFeed
 from switchboard_api.observe import Observe
 from switchboard_api.openapi import DESCRIPTION, TAGS, describe
 from switchboard_api.ratelimit import RateLimiter
-from switchboard_api.routes import autoscaling, leads, outbound_calls, recordings, tasks, tenancy
+from switchboard_api.routes import (
+    autoscaling,
+    broadcasts,
+    leads,
+    ledger,
+    mailbox,
+    outbound_calls,
+    receipts,
+    recordings,
+    tasks,
+    tenancy,
+)
 from switchboard_api.runnable import RunnableWork, count_runnable
 from switchboard_api.startup import Startup
 from switchboard_api.webhooks import twilio
@@ -32,6 +43,10 @@ ROUTERS: tuple[APIRouter, ...] = (
     leads.router,
     outbound_calls.router,
     recordings.router,
+    receipts.router,
+    mailbox.router,
+    ledger.router,
+    broadcasts.router,
     twilio.router,
     autoscaling.router,
 )

@@ -7,7 +7,23 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from switchboard_cli.commands import business, demo, leads, migrate, openapi, recordings, runs, serve, tasks, trial
+from switchboard_cli.commands import (
+    broadcasts,
+    business,
+    credentials,
+    demo,
+    leads,
+    ledger,
+    mailbox,
+    migrate,
+    openapi,
+    receipts,
+    recordings,
+    runs,
+    serve,
+    tasks,
+    trial,
+)
 from switchboard_cli.errors import CliError
 from switchboard_cli.output import Output
 
@@ -64,4 +80,9 @@ app.add_typer(leads.app, name="leads")
 app.add_typer(runs.app, name="run")
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(recordings.app, name="recordings")
+app.add_typer(receipts.app, name="receipts")
+app.add_typer(mailbox.app, name="mailbox")
+app.add_typer(ledger.app, name="ledger")
+app.add_typer(broadcasts.app, name="broadcasts")
+app.add_typer(credentials.app, name="credentials")
 app.add_typer(trial.app, name="trial")

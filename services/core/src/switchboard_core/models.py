@@ -6,6 +6,7 @@ from switchboard_core.jobs.models import BackgroundJob, WorkerHeartbeat
 from switchboard_core.leads.models import DoNotCall, Lead, LeadImport, LeadImportError
 from switchboard_core.recordings.models import Recording
 from switchboard_core.tenancy.models import ApiKey, AuditEvent, Business, CarrierAccount, IdempotencyKey
+from switchboard_core.vault.models import Credential
 
 metadata = Base.metadata
 
@@ -16,6 +17,7 @@ __all__ = [
     "Business",
     "CallAttempt",
     "CarrierAccount",
+    "Credential",
     "DoNotCall",
     "IdempotencyKey",
     "Lead",

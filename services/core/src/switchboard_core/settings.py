@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
+from cryptography.fernet import Fernet
 from pydantic import AliasChoices, Field, PostgresDsn, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
@@ -101,13 +102,22 @@ class Settings(LogSettings):
         SecretStr(""), description="What an autoscaler shows to the api; empty: there is no autoscaler."
     )
 
+    credentials_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (), description="Keys that seal what businesses entrust to us, newest first; empty: nothing can be entrusted."
+    )
+    trusted_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Hosts, addresses or networks of the inside that businesses may name (mail, ledger)."
+    )
+
     host: str = Field("127.0.0.1", validation_alias=AliasChoices("SWITCHBOARD_HOST", "HOST"))
     port: int = Field(8000, ge=0, le=65535, validation_alias=AliasChoices("SWITCHBOARD_PORT", "PORT"))
     metrics_port: int = Field(9100, ge=0, le=65535, description="Health and metrics of worker and recorder.")
 
-    @field_validator("rq_queues", "twilio_media_hosts", mode="before")
+    @field_validator("rq_queues", "twilio_media_hosts", "trusted_hosts", "credentials_keys", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
+        if isinstance(value, SecretStr):
+            value = value.get_secret_value()
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
@@ -119,6 +129,17 @@ class Settings(LogSettings):
         if unknown:
             msg = f"unknown queue {', '.join(unknown)}; known are {', '.join(ALL_QUEUES)}"
             raise ValueError(msg)
+        return value
+
+    @field_validator("credentials_keys")
+    @classmethod
+    def _usable_keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for key in value:
+            try:
+                Fernet(key.get_secret_value())
+            except ValueError:
+                msg = "each key is 32 bytes in URL-safe base64; make one with `switchboard credentials new-key`"
+                raise ValueError(msg) from None
         return value
 
     @field_validator("public_url", "twilio_base_url")

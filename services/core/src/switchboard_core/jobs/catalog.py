@@ -33,6 +33,15 @@ _SPECS = (
     JobSpec("enqueue_outbound_calls", "default", ends_itself=True),
     JobSpec("delete_leads", "maintenance"),
     JobSpec("update_leads", "maintenance"),
+    JobSpec("delete_imported_leads", "maintenance"),
+    JobSpec("restore_leads", "maintenance"),
+    JobSpec("send_payment_receipt_job", "receipts"),
+    JobSpec("delete_receipts_all", "maintenance"),
+    JobSpec("receipts_sync", "receipts_sync"),
+    JobSpec("background_sort_task", "default"),
+    JobSpec("voice_search_task", "high"),
+    JobSpec("sync_ledger", "low"),
+    JobSpec("broadcast", "broadcasts"),
 )
 
 CATALOG = {spec.name: spec for spec in _SPECS}

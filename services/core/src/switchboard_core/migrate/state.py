@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from switchboard_core.db import Database
 
-CODE_SEQ = 105
+CODE_SEQ = 112
 """The newest expand revision that this release brings."""
 
 REQUIRED_SCHEMA_SEQ = 103

@@ -7,6 +7,11 @@ is released is frozen: a change of mind is a new revision.
 
 from typing import NoReturn
 
+from alembic import op
+
+# Null without a tenant: null never equals an id, so nothing is visible and nothing can be written.
+TENANT = "nullif(current_setting('app.business_id', true), '')::bigint"
+
 
 class DowngradeNotSupportedError(Exception):
     """Somebody asked Alembic to go back."""
@@ -26,3 +31,32 @@ def refuse_downgrade(revision: str) -> NoReturn:
         "so roll back the images and leave the database alone."
     )
     raise DowngradeNotSupportedError(msg)
+
+
+def protect(table: str, column: str = "business_id") -> None:
+    """Let the application's role see and write only its tenant's rows of a table.
+
+    Args:
+        table: a new table of tenants.
+        column: the tenant's id in it.
+    """
+    op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+    op.execute(f"CREATE POLICY tenant ON {table} USING ({column} = {TENANT}) WITH CHECK ({column} = {TENANT})")
+
+
+def make_finder(signature: str, id_type: str, body: str, *, volatility: str = "VOLATILE") -> None:
+    """Create a function that looks across tenants and returns ``(business_id, id)`` and nothing else.
+
+    Who may call it is granted to the application's role by name; see ``switchboard_core.migrate.grants``.
+
+    Args:
+        signature: name and arguments, which are named unlike any column: in a query a column's name wins.
+        id_type: of the second column.
+        body: one SELECT.
+        volatility: ``VOLATILE`` where it reads the clock or must see the latest rows, else ``STABLE``.
+    """
+    op.execute(
+        f"CREATE FUNCTION {signature} RETURNS TABLE (business_id bigint, id {id_type}) "
+        f"LANGUAGE sql {volatility} SECURITY DEFINER SET search_path = public, pg_temp AS $$ {body} $$"
+    )
+    op.execute(f"REVOKE ALL ON FUNCTION {signature.partition('(')[0]} FROM PUBLIC")

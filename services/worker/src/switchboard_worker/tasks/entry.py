@@ -9,6 +9,7 @@ from switchboard_core.jobs.slices import SliceFunction
 from switchboard_core.metrics import SLICE_SECONDS, SLICES
 from switchboard_core.runtime import Runtime, process_runtime
 from switchboard_core.settings import ServiceRole
+from switchboard_worker.tasks import broadcasts, ledger, mailbox, receipts
 from switchboard_worker.tasks.leads import TASKS as LEAD_TASKS
 
 BUDGET_S = 2.0
@@ -17,7 +18,14 @@ BUDGET_WHILE_OTHERS_WAIT_S = 0.2
 
 def tasks(runtime: Runtime) -> dict[str, SliceFunction]:
     """Every kind of job that this worker knows."""
-    return {"enqueue_outbound_calls": partial(enqueue_outbound_calls, runtime), **LEAD_TASKS}
+    return {
+        "enqueue_outbound_calls": partial(enqueue_outbound_calls, runtime),
+        **LEAD_TASKS,
+        **receipts.tasks(runtime),
+        **mailbox.tasks(runtime),
+        **ledger.tasks(runtime),
+        **broadcasts.tasks(runtime),
+    }
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,5 @@
+"""Messages to many leads."""
+
+from fastapi import APIRouter
+
+router = APIRouter(prefix="/api", tags=["broadcasts"])

@@ -1,0 +1,5 @@
+"""Connected mailboxes: sort, receipts, search."""
+
+from fastapi import APIRouter
+
+router = APIRouter(prefix="/api", tags=["mailbox"])

@@ -1,0 +1,1 @@
+"""Transactions and counterparties of an accounting system."""

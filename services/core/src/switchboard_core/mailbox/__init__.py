@@ -1,0 +1,1 @@
+"""Connected mailboxes: sorting, receipts in them, and search."""

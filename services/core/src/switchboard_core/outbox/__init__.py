@@ -1,0 +1,1 @@
+"""Messages on their way out: each is sent once, whatever happens in between."""

@@ -1,0 +1,1 @@
+"""Users, their payments, and the receipts that they get by mail."""
