@@ -60,8 +60,10 @@ LABEL org.opencontainers.image.title="switchboard-api" \
     org.opencontainers.image.created="${CREATED}" org.opencontainers.image.source="${SOURCE}" \
     org.opencontainers.image.licenses="${LICENSES}"
 
-# --- worker: places calls and does the background work ---------------------------------------------------------------
+# --- worker: places calls and does the background work; it too hears, for spoken queries ----------------------------
 FROM shared-build AS worker-build
+COPY ${WHEELS}/worker /build/worker
+RUN /build/install worker /build/worker/*.whl
 COPY ${WHEELS}/own/switchboard_core-*.whl \
     ${WHEELS}/own/switchboard_cli-*.whl \
     ${WHEELS}/own/switchboard_worker-*.whl \
@@ -69,6 +71,7 @@ COPY ${WHEELS}/own/switchboard_core-*.whl \
 RUN /build/install own /build/own/*.whl
 
 FROM shared AS worker
+COPY --from=worker-build /trees/worker/opt/switchboard /opt/switchboard
 COPY --from=worker-build /trees/own/opt/switchboard /opt/switchboard
 EXPOSE 9100
 CMD ["switchboard", "serve", "worker"]

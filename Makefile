@@ -20,6 +20,7 @@ CACHES := $(shell test -w "$$HOME" || echo none)
 ifeq ($(CACHES),none)
 export UV_CACHE_DIR := $(CURDIR)/.tools/cache/uv
 export PIP_CACHE_DIR := $(CURDIR)/.tools/cache/pip
+export npm_config_cache := $(CURDIR)/.tools/cache/npm
 endif
 
 .PHONY: help
@@ -36,10 +37,11 @@ setup: $(STAMP) ## Install everything from the lock file into .venv (fetches uv 
 
 .PHONY: demo
 demo: $(STAMP) ## Run a whole campaign on this machine, with nothing but Python installed
+	@$(MAKE) web ARGS= || echo "==> the pages could not be built: the demo goes on without them"
 	@$(BIN)/switchboard demo $(ARGS)
 
 .PHONY: test
-test: lint types drift ## Run every check: lint, types, layers, drift, unit and integration tests
+test: lint types drift web-test web ## Run every check: lint, types, layers, drift, unit and integration tests
 	@echo "==> unit and integration tests (PostgreSQL and Valkey are started from wheels)"
 	@$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
@@ -51,6 +53,8 @@ lint: $(STAMP) ## Check style, format and the layers between packages
 	@$(BIN)/ruff format --check .
 	@echo "==> layers (import-linter)"
 	@$(BIN)/lint-imports
+	@echo "==> queries outside a tenant (.ci/tenants.py)"
+	@$(BIN)/python .ci/tenants.py
 
 .PHONY: workflows
 workflows: $(STAMP) ## Check the workflows of hosted continuous integration (needs `make parts`)
@@ -75,21 +79,68 @@ unit: $(STAMP) ## Run the unit tests alone
 integration: $(STAMP) ## Run the integration tests alone
 	@$(BIN)/pytest tests/integration $(ARGS)
 
+.PHONY: security
+security: $(STAMP) ## Run the attacks of SECURITY.md alone
+	@$(BIN)/pytest tests/security $(ARGS)
+
 .PHONY: bench
 bench: $(STAMP) ## Measure, and write docs/benchmarks.md
 	@PYTHONPATH=tests $(BIN)/python tests/bench/main.py $(ARGS)
 
+# The pages for people. Node comes from this machine, or from the wheel in uv.lock.
+WEB := services/api/web
+WEB_MODULES := $(WEB)/node_modules/.package-lock.json
+WEB_BUILT := services/api/src/switchboard_api/web_dist/index.html
+WEB_SOURCES := $(shell find $(WEB)/src -type f) $(WEB)/index.html $(WEB)/vite.config.ts
+NODE := $(CURDIR)/.ci/node
+
+.PHONY: web
+web: $(WEB_BUILT) ## Build the pages for people (fetches Node where this machine has none)
+
+.PHONY: web-test
+web-test: $(WEB_MODULES) ## Check the pages: lint, format, types, tests
+	@echo "==> pages: style and format (eslint, prettier)"
+	@cd $(WEB) && $(NODE) npm run --silent lint
+	@echo "==> pages: types (tsc)"
+	@cd $(WEB) && $(NODE) npm run --silent types
+	@echo "==> pages: tests (vitest)"
+	@cd $(WEB) && $(NODE) npm run --silent test
+
+.PHONY: web-dev
+web-dev: $(WEB_MODULES) ## Serve the pages anew after each change (SWITCHBOARD_URL=… for the api behind them)
+	@cd $(WEB) && $(NODE) npm run --silent dev
+
+.PHONY: browser
+browser: web ## Prove the pages in a real headless Chromium, in front of the real services
+	@PYTHONPATH=tests $(BIN)/python -m browser.chromium
+	@$(BIN)/pytest tests/browser $(ARGS)
+
+.PHONY: screenshots
+screenshots: ## Write docs/images anew, from the same tests
+	@$(MAKE) browser ARGS="--update-screenshots $(ARGS)"
+
+$(WEB_BUILT): $(WEB_MODULES) $(WEB_SOURCES)
+	@echo "==> building the pages"
+	@cd $(WEB) && $(NODE) npm run --silent build -- --logLevel warn
+
+$(WEB_MODULES): $(WEB)/package-lock.json $(WEB)/package.json | $(STAMP)
+	@echo "==> installing the locked packages of the pages"
+	@cd $(WEB) && $(NODE) npm ci --loglevel=error
+	@touch $@
+
 .PHONY: generated
-generated: $(STAMP) ## Write what is generated: docs/openapi.json, the CRD, its reference, the charts' values
+generated: $(STAMP) $(WEB_MODULES) ## Write what is generated: docs/openapi.json, the CRD, its reference, the charts' values
 	@$(BIN)/switchboard openapi --output docs/openapi.json
+	@cd $(WEB) && $(NODE) npm run --silent schema
 	@$(BIN)/python -m switchboard_operator.crd
 	@$(BIN)/python -m switchboard_operator.reference
 	@PYTHONPATH=tests $(BIN)/python -m charts generate
 
 .PHONY: drift
-drift: $(STAMP) ## Check that what is generated is what is committed
+drift: $(STAMP) $(WEB_MODULES) ## Check that what is generated is what is committed
 	@echo "==> drift of generated files"
 	@$(BIN)/switchboard openapi --check --output docs/openapi.json
+	@cd $(WEB) && $(NODE) npm run --silent schema -- --check
 	@$(BIN)/python -m switchboard_operator.crd --check
 	@$(BIN)/python -m switchboard_operator.reference --check
 	@PYTHONPATH=tests $(BIN)/python -m charts generate --check
@@ -98,7 +149,7 @@ drift: $(STAMP) ## Check that what is generated is what is committed
 VERSION ?=
 
 .PHONY: images
-images: $(STAMP) ## Build the container images, all or those in ARGS (VERSION=… for another tag)
+images: $(STAMP) web ## Build the container images, all or those in ARGS (VERSION=… for another tag)
 	@set -e; engine=$$(PYTHONPATH=tests $(BIN)/python -m cluster docker); eval "$$engine"; \
 	base=$${BASE_IMAGE:-$$(PYTHONPATH=tests $(BIN)/python -m cluster base-image)}; \
 	$(BIN)/python -m images --base-image "$$base" $(if $(VERSION),--version $(VERSION)) $(ARGS)
@@ -125,6 +176,14 @@ cluster-down: $(STAMP) ## Delete that cluster; with ARGS=--all its Docker engine
 
 E2E := $(BIN)/pytest tests/e2e --capture=no --verbose --durations=0 --durations-min=1
 LOOK_AROUND := the cluster goes on: KUBECONFIG=.tools/cluster/kubeconfig kubectl get pods -A; make cluster-down ends it
+
+.PHONY: audit
+audit: $(STAMP) ## Ask the advisory databases about every locked package (needs the internet)
+	@.ci/audit $(ARGS)
+
+.PHONY: fuzz
+fuzz: $(STAMP) ## Send 10,000 made-up requests as three roles of two businesses (ARGS="--seed=1 --requests=500")
+	@PYTHONPATH=tests $(BIN)/python -m security.fuzz $(ARGS)
 
 .PHONY: faults
 faults: $(STAMP) ## Kill the operator at 50 seeded moments on a real API server and compare what is left
@@ -154,6 +213,7 @@ e2e-ready: $(STAMP)
 
 .PHONY: clean
 clean: ## Remove the environment, fetched tools and caches; data and settings stay
+	rm -rf $(WEB)/node_modules $(dir $(WEB_BUILT))
 	rm -rf $(VENV) .tools .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist
 	find services tests -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -12,6 +12,7 @@ from images.contents import GROUPS, PYTHON, ContentsError, Locked, layered, lock
 
 # uv cannot download wheels for another platform; pip can, and uv brings it.
 _PIP = "pip==26.1"
+_PAGES = "services/api/src/switchboard_api/web_dist/index.html"
 
 
 def prepare(root: Path, machine: str) -> Path:
@@ -74,6 +75,8 @@ def _fetch(root: Path, uv: Path, folder: Path, packages: Sequence[Locked], tags:
 
 def _build_own(root: Path, uv: Path, folder: Path) -> None:
     """Build wheels of our own packages; unchanged sources give unchanged files, so later layers stay in the cache."""
+    if not (root / _PAGES).exists():
+        raise ContentsError("The pages that the api serves are not built: run `make web`, then try again.")
     constraints = root / "images" / "build-constraints.txt"
     options = ["--quiet", "--wheel", "--all-packages", "--clear", "--no-create-gitignore"]
     pinned: list[str | Path] = ["--build-constraints", constraints, "--require-hashes"]

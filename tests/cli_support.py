@@ -51,7 +51,14 @@ class Cli:
 
     def __call__(self, *arguments: str, **env: str) -> Ran:
         """Run a command in this process: quick, and the code is the same."""
-        result = CliRunner().invoke(app, arguments, env=self.env | env)
+        return self._run(arguments, env)
+
+    def asked(self, answer: str, *arguments: str) -> Ran:
+        """Run a command that asks something; an empty answer is the end of the input."""
+        return self._run(arguments, {}, f"{answer}\n" if answer else "")
+
+    def _run(self, arguments: tuple[str, ...], env: dict[str, str], answer: str | None = None) -> Ran:
+        result = CliRunner().invoke(app, arguments, env=self.env | env, input=answer)
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
         return Ran(result.exit_code, result.stdout, result.stderr)
 

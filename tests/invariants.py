@@ -5,6 +5,7 @@ account of what it saw. So these checks trust none of the code that they judge.
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -198,10 +199,10 @@ def _carrier(seen: dict[str, Any], attempts: list[dict[str, Any]]) -> Iterator[s
             yield f"the carrier has a call of attempt {attempt_id}, which is not in the database"
         elif row["sent_at"] is None or row["state"] == "not_placed":
             yield f"attempt {attempt_id} is {row['state']} and was not sent, but the carrier has a call of it"
+    sent = Counter(row["to_number"] for row in attempts if row["sent_at"] is not None)
     for number, calls in seen["calls_by_number"].items():
-        sent = sum(1 for row in attempts if row["to_number"] == number and row["sent_at"] is not None)
-        if calls > sent:
-            yield f"{number} was called {calls} times for {sent} attempts"
+        if calls > sent[number]:
+            yield f"{number} was called {calls} times for {sent[number]} attempts"
 
 
 def _unknown_to_carrier(seen: dict[str, Any], attempts: list[dict[str, Any]]) -> Iterator[str]:

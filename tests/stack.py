@@ -21,7 +21,10 @@ from switchboard_core.tenancy.models import Role
 from switchboard_core.tenancy.service import create_api_key, create_business
 from switchboard_simulator.settings import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN
 
-_MAIN = "from switchboard_{0}.main import main; main()"
+
+def plain(service: str) -> list[str]:
+    """The command of a service as it is."""
+    return [sys.executable, "-c", f"from switchboard_{service}.main import main; main()"]
 
 
 @dataclass
@@ -34,6 +37,7 @@ class Stack:
     env: dict[str, str]
     simulator_url: str
     api_url: str
+    argv: Callable[[str], list[str]] = plain
     processes: dict[str, ManagedProcess] = field(default_factory=dict)
     ready_urls: dict[str, str] = field(default_factory=dict)
 
@@ -128,6 +132,8 @@ def running_stack(
     api: bool = True,
     settings: Mapping[str, str] | None = None,
     simulator: Mapping[str, str] | None = None,
+    argv: Callable[[str], list[str]] = plain,
+    own: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Iterator[Stack]:
     """Start everything in the operator's order, and stop all of it at the end.
 
@@ -140,6 +146,8 @@ def running_stack(
         api: whether to start the api.
         settings: further environment of the services.
         simulator: further environment of the simulator.
+        argv: makes the command of a service from its name.
+        own: further environment of single processes, by name (``worker-0``, ``recorder-0``, ``api``).
     """
     simulator_port, api_port = free_port(), free_port()
     base = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
@@ -158,7 +166,9 @@ def running_stack(
         "TRUSTED_HOSTS": "127.0.0.1,localhost",
         **(settings or {}),
     }
-    stack = Stack(urls, redis_url, folder, env, f"http://127.0.0.1:{simulator_port}", f"http://127.0.0.1:{api_port}")
+    loopback = "http://127.0.0.1"
+    stack = Stack(urls, redis_url, folder, env, f"{loopback}:{simulator_port}", f"{loopback}:{api_port}", argv)
+    special = own or {}
     sim_env = {
         **base,
         "SIMULATOR_PORT": str(simulator_port),
@@ -170,11 +180,11 @@ def running_stack(
     }
     _add(stack, "simulator", "simulator", sim_env, f"{stack.simulator_url}/api/ready")
     for number in range(workers):
-        _add_background(stack, "worker", number, {})
+        _add_background(stack, "worker", number, special.get(f"worker-{number}", {}))
     for number in range(recorders):
-        _add_background(stack, "recorder", number, {})
+        _add_background(stack, "recorder", number, special.get(f"recorder-{number}", {}))
     if api:
-        api_env = {**env, "SERVICE_ROLE": "api", "PORT": str(api_port)}
+        api_env = {**env, "SERVICE_ROLE": "api", "PORT": str(api_port), **special.get("api", {})}
         _add(stack, "api", "api", api_env, f"{stack.api_url}/api/ready")
     try:
         for name in stack.processes:
@@ -193,6 +203,6 @@ def _add_background(stack: Stack, role: str, number: int, env: Mapping[str, str]
 
 
 def _add(stack: Stack, name: str, service: str, env: Mapping[str, str], ready_url: str) -> None:
-    argv = [sys.executable, "-c", _MAIN.format(service)]
-    stack.processes[name] = ManagedProcess(name, argv, env, stack.folder / f"{name}.log", cwd=stack.folder)
+    log = stack.folder / f"{name}.log"
+    stack.processes[name] = ManagedProcess(name, stack.argv(service), env, log, cwd=stack.folder)
     stack.ready_urls[name] = ready_url

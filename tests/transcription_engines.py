@@ -6,8 +6,8 @@ import signal
 import threading
 from pathlib import Path
 
-from switchboard_recorder.audio import AudioError
-from switchboard_recorder.engines import EngineUnavailableError, Transcript, TranscriptionError, Word
+from switchboard_core.speech.audio import AudioError
+from switchboard_core.speech.engines import EngineUnavailableError, Transcript, TranscriptionError, Word
 
 
 class ObedientEngine:

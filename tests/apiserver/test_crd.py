@@ -1,6 +1,6 @@
 """The custom resource definition, judged by an API server: what it refuses, with which words, and what it fills in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
 
@@ -131,6 +131,50 @@ def test_an_invalid_spec_is_refused_with_the_field_and_the_rule(client: Client, 
         submit(client, make())
     for part in words:
         assert part in refused.value.message, refused.value.message
+
+
+VOLUME = {"size": "10Gi", "storageClassName": "slow", "accessModes": ["ReadWriteOnce"]}
+
+
+@pytest.fixture
+def with_a_claim(client: Client) -> Iterator[Callable[[dict[str, Any]], dict[str, Any]]]:
+    """Changes fields of the volume of a Switchboard that is stored."""
+    metadata = {"name": "claim", "namespace": NAMESPACE}
+    spec = small_spec(storage={"volume": VOLUME})
+    client.create({"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": metadata, "spec": spec})
+
+    def change(volume: dict[str, Any]) -> dict[str, Any]:
+        return client.patch("Switchboard", NAMESPACE, "claim", {"spec": {"storage": {"volume": volume}}})
+
+    yield change
+    client.delete("Switchboard", NAMESPACE, "claim")
+
+
+@pytest.mark.parametrize(
+    ("volume", "words"),
+    [
+        ({"storageClassName": "fast"}, "the storage class of a claim cannot be changed: make another claim"),
+        ({"storageClassName": None}, "the storage class of a claim cannot be changed"),
+        ({"accessModes": ["ReadWriteMany"]}, "the access modes of a claim cannot be changed"),
+    ],
+    ids=["another class", "no class", "other access modes"],
+)
+def test_what_nobody_can_change_about_a_claim_is_refused_at_once(
+    with_a_claim: Callable[[dict[str, Any]], dict[str, Any]], volume: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ApiRefusedError, match=words):
+        with_a_claim(volume)
+
+
+@pytest.mark.parametrize(
+    "volume",
+    [{"size": "20Gi"}, {"size": "5Gi"}, {"claimName": "mine", "storageClassName": "fast"}],
+    ids=["larger", "smaller: what was raised can be reverted", "a claim of one's own"],
+)
+def test_what_can_be_done_about_a_claim_is_let_in(
+    with_a_claim: Callable[[dict[str, Any]], dict[str, Any]], volume: dict[str, Any]
+) -> None:
+    assert volume.items() <= with_a_claim(volume)["spec"]["storage"]["volume"].items()
 
 
 @pytest.mark.parametrize("variable", RESERVED_ENV)

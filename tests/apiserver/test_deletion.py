@@ -6,13 +6,16 @@ from apiserver.control_plane import ControlPlane
 from apiserver.kubelet import Kubelet
 from apiserver.replicas import replicas_of
 from apiserver.site import NAME, Site
+from switchboard_operator.names import credentials_secret_name
 
+KEPT = credentials_secret_name(NAME)
 OWNED = ("Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy", "Job", "Secret", "ServiceAccount", "Pod")
 
 
 def left_over(site: Site) -> list[tuple[str, str]]:
-    """Everything that has to do with the Switchboard."""
-    return [(kind, name) for kind in OWNED for name in site.names(kind) if name == NAME or name.startswith(f"{NAME}-")]
+    """Everything that has to do with the Switchboard and is to go with it."""
+    found = [(kind, name) for kind in OWNED for name in site.names(kind)]
+    return [(kind, name) for kind, name in found if (name == NAME or name.startswith(f"{NAME}-")) and name != KEPT]
 
 
 def delete_and_watch(site: Site) -> None:
@@ -21,6 +24,8 @@ def delete_and_watch(site: Site) -> None:
     site.client.delete("Switchboard", site.namespace, NAME)
     for kind, name in left_over(site):
         site.await_gone(kind, name)
+    # The database is still there, and with it what these keys have sealed.
+    assert KEPT in site.names("Secret")
     site.client.request("DELETE", f"/api/v1/namespaces/{site.namespace}")
     site.client.await_namespace_gone(site.namespace)
 

@@ -71,6 +71,12 @@ def internal_token(site: Site) -> str:
     return base64.b64decode(secret["data"]["token"]).decode()
 
 
+def sealing_key(site: Site) -> str:
+    """The key that the operator made."""
+    secret = site.client.get("Secret", site.namespace, names.credentials_secret_name(NAME))
+    return base64.b64decode(secret["data"]["CREDENTIALS_KEYS"]).decode()
+
+
 # --- status ---------------------------------------------------------------------------------------------------------
 
 
@@ -215,7 +221,9 @@ def test_no_secret_of_a_real_switchboard_is_in_its_report(plugin: Plugin, site: 
 
     files = unpack(plugin.folder / "seeded.tar.gz")
     assert run.code == 0
-    assert leaks(files, SEEDS | {"internal token": internal_token(site)}) == set()
+    made = {"internal token": internal_token(site), "sealing key": sealing_key(site)}
+    assert leaks(files, SEEDS | made) == set()
+    assert json.loads(files["objects/secrets/main-credentials-keys.json"])["keys"] == ["CREDENTIALS_KEYS"]
     assert any("lorem ipsum" in content for path, content in files.items() if path.startswith("logs/api/"))
     assert json.loads(files["objects/secrets/twilio.json"])["keys"] == ["accountSid", "authToken"]
 
@@ -234,7 +242,7 @@ def seed(site: Site) -> None:
     site.annotate("kubectl.kubernetes.io/last-applied-configuration", json.dumps({"spec": spec}))
     site.annotate("example.com/note", SEEDS["annotation"])
     site.await_settled()
-    words = " ".join(SEEDS.values())
+    words = " ".join([*SEEDS.values(), sealing_key(site)])
     encoded = yaml.safe_dump({"data": {"blob": words.encode()}}).replace("\n", " ")
     for pod in site.pods():
         lines = [f"lorem ipsum {words}", json.dumps({"event": words}), encoded, f"cannot connect to {app}"]

@@ -12,15 +12,26 @@ from typing import Any
 
 import bench_import
 import bench_worker
+import fairness
+import fan_out
+import leads_bulk
+import ledger_sync
 import operator_scale
 import scale_report
+import transcript_search
+import webhooks
 
 from cluster.errors import ClusterError
+from switchboard_core.ledger.cursors import PAGE_LIMIT
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 PEER = "rq SimpleWorker"
 QUICK_SWITCHBOARDS = 20
 QUICK_STEADY_S = 20.0
+FAN_OUT_LIMIT_MS = 250
+SEARCH_LIMIT_MS = 100
+WEBHOOKS_LIMIT_MS = 50
+JAIN_LIMIT = 0.95
 
 HEAD = """# Benchmarks
 
@@ -43,6 +54,72 @@ server.
 
 | what | seconds | rows/s | x COPY |
 |---|---|---|---|
+{rows}
+"""
+
+
+LEADS_BULK = """Bulk tasks over {number:,} leads beside one raw `UPDATE` of as many rows, as the tables' owner. The task
+commits every slice with its progress, so that it can be cancelled and survives any kill, under row-level security, with
+a savepoint for every hundred leads. *Restore* is the undo of the delete.
+
+| task | seconds | leads/s | raw UPDATE, seconds | x raw UPDATE | slices |
+|---|---|---|---|---|---|
+{rows}
+"""
+
+FAN_OUT = """Progress of tasks to {sockets:,} WebSockets of one api process, on loopback: from the commit of a change
+until a socket has shown it, or a newer one. To be held: p95 within {limit_ms} ms.
+
+| scene | p50 ms | p95 ms | max ms |
+|---|---|---|---|
+{rows}
+"""
+
+
+LEDGER = """{number:,} transactions with {counterparties:,} counterparties, in turns on one server; the best of {runs}
+rounds of each. *Raw*: finished rows, one `COPY` into a temporary table and one `INSERT … ON CONFLICT` from there into
+the table with its indexes and foreign keys, in one transaction. *Sync*: the same documents as pages of {page} in JSON
+over HTTP from another process, each one checked, through the job kernel (claims, savepoints, counters, cursors); it
+leaves the same rows.
+
+| what | raw s | sync s | documents/s | x raw |
+|---|---|---|---|---|
+{rows}
+"""
+
+
+TRANSCRIPT_SEARCH = """Search in the transcripts of {calls:,} calls of one business, beside {others:,} of another, with
+the application's role under row-level security: one query at a time, from its transaction's first statement to the last
+row of the first page. To be held: p95 of all of them within {limit_ms} ms. A frequent word is in thousands of calls.
+
+| queries | number | p50 ms | p95 ms | max ms |
+|---|---|---|---|---|
+{rows}
+"""
+
+
+FAIRNESS = """{businesses} businesses and two worker processes; one business has a backlog of {backlog:,} separate jobs,
+each one slice of {slice_ms:.0f} ms of work. *Start delay*: from the enqueue of a single job of another business until
+its slice begins. To be held: p95 within that of idle workers and one slice; Jain index of finished jobs by business
+within {contended:.0f} s in which everybody has a backlog at least {jain_limit}.
+
+| others' start delay | p50 ms | p95 ms |
+|---|---|---|
+| workers idle | {found.idle_p50:.0f} | {found.idle_p95:.0f} |
+| beside the backlog | {found.beside_p50:.0f} | {found.beside_p95:.0f} |
+
+From one slice of a worker to its next: {found.slice_p50:.0f} ms, so the limit was {limit:.0f} ms. Jain index:
+{found.jain:.4f}; the businesses finished {found.least} to {found.most} jobs each.
+"""
+
+WEBHOOKS = """Signed status callbacks at a fixed rate from a process of its own, four for each call, to one api process
+on loopback, after a warm-up of {warm_up:.0f} s. Each is applied before it is acknowledged: the call's state, its slot,
+the run's counters. The time counts from the moment at which a callback was due, so a stall is charged for all that it
+holds up. *Lost*: not acknowledged with success, or not in the database afterwards. To be held at 500/s: p99 within
+{limit_ms} ms, none lost.
+
+| callbacks/s | number | p50 ms | p95 ms | p99 ms | max ms | CPU of the api, ms each | lost |
+|---|---|---|---|---|---|---|---|
 {rows}
 """
 
@@ -113,6 +190,42 @@ def _import(options: argparse.Namespace) -> str:
     return IMPORT.format(number=number, rows="\n".join(_import_rows(bench_import.run(number))))
 
 
+def _leads_bulk(options: argparse.Namespace) -> str:
+    number = 5_000 if options.quick else 100_000
+    rows = [
+        f"| {what} | {bulk.task_s:.2f} | {number / bulk.task_s:,.0f} | {bulk.raw_s:.2f} "
+        f"| {bulk.task_s / bulk.raw_s:.1f} | {bulk.slices} |"
+        for what, bulk in leads_bulk.run(number).items()
+    ]
+    return LEADS_BULK.format(number=number, rows="\n".join(rows))
+
+
+def _fan_out(options: argparse.Namespace) -> str:
+    sockets, seconds = (100, 3.0) if options.quick else (1000, 20.0)
+    rows = [
+        f"| {name} | {lag.p50_ms:.0f} | {lag.p95_ms:.0f} | {lag.max_ms:.0f} |"
+        for name, lag in fan_out.run(sockets, seconds).items()
+    ]
+    return FAN_OUT.format(sockets=sockets, limit_ms=FAN_OUT_LIMIT_MS, rows="\n".join(rows))
+
+
+def _ledger(options: argparse.Namespace) -> str:
+    figures = ledger_sync.run(5_000 if options.quick else 100_000)
+    number = int(figures["documents"])
+    rows = [
+        f"| {what} | {figures[f'raw_{name}_s']:.2f} | {figures[f'{name}_s']:.2f} "
+        f"| {number / figures[f'{name}_s']:,.0f} | {figures[f'{name}_s'] / figures[f'raw_{name}_s']:.1f} |"
+        for name, what in (("new", "all new"), ("again", "all known, each in a newer version"))
+    ]
+    return LEDGER.format(
+        number=number,
+        counterparties=ledger_sync.COUNTERPARTIES,
+        runs=ledger_sync.RUNS,
+        page=PAGE_LIMIT,
+        rows="\n".join(rows),
+    )
+
+
 def _operator_scale(options: argparse.Namespace) -> str:
     if options.quick:
         report = operator_scale.run(QUICK_SWITCHBOARDS, _say, steady_s=QUICK_STEADY_S)
@@ -121,9 +234,50 @@ def _operator_scale(options: argparse.Namespace) -> str:
     return scale_report.section(report)
 
 
+def _transcript_search(options: argparse.Namespace) -> str:
+    calls, queries = (5_000, 20) if options.quick else (100_000, 250)
+    rows = [
+        f"| {timing.kind} | {timing.queries} | {timing.p50:.0f} | {timing.p95:.0f} | {timing.worst:.0f} |"
+        for timing in transcript_search.run(calls, queries)
+    ]
+    return TRANSCRIPT_SEARCH.format(calls=calls, others=calls // 5, limit_ms=SEARCH_LIMIT_MS, rows="\n".join(rows))
+
+
+def _fairness(options: argparse.Namespace) -> str:
+    quick = fairness.Size(businesses=20, backlog=5_000, arrivals=40, contended_s=15.0)
+    size = quick if options.quick else fairness.Size()
+    found = fairness.run(size)
+    return FAIRNESS.format(
+        businesses=size.businesses,
+        backlog=size.backlog,
+        slice_ms=1000 * size.slice_s,
+        contended=size.contended_s,
+        jain_limit=JAIN_LIMIT,
+        limit=found.idle_p95 + found.slice_p50,
+        found=found,
+    )
+
+
+def _webhooks(options: argparse.Namespace) -> str:
+    rates, seconds, warm_up_s = ((50.0,), 8.0, 3.0) if options.quick else ((100.0, 500.0), 60.0, 10.0)
+    found = {rate: webhooks.run(rate, seconds, warm_up_s) for rate in rates}
+    rows = [
+        f"| {rate:.0f} | {one.number:,} | {one.p50:.0f} | {one.p95:.0f} | {one.p99:.0f} | {one.most:.0f} "
+        f"| {one.cpu:.1f} | {one.lost} |"
+        for rate, one in found.items()
+    ]
+    return WEBHOOKS.format(warm_up=warm_up_s, limit_ms=WEBHOOKS_LIMIT_MS, rows="\n".join(rows))
+
+
 SECTIONS = {
     "worker": Section("Worker", _worker),
     "import": Section("Import of leads", _import),
+    "leads-bulk": Section("Bulk tasks of leads", _leads_bulk),
+    "fairness": Section("Fairness between businesses", _fairness),
+    "webhooks": Section("Webhooks", _webhooks),
+    "fan-out": Section("Live progress", _fan_out),
+    "transcript-search": Section("Search in transcripts", _transcript_search),
+    "ledger": Section("Ledger sync", _ledger),
     "operator-scale": Section("Operator at scale", _operator_scale),
 }
 

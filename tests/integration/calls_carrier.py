@@ -1,10 +1,17 @@
 """A carrier with accidents at the moments that matter."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from switchboard_core.calls.carrier import CallOrder, Carrier, CarrierCall, CarrierRecording
+from switchboard_core.calls.carrier import (
+    CallOrder,
+    Carrier,
+    CarrierCall,
+    CarrierMessage,
+    CarrierRecording,
+    MessageOrder,
+)
 
 
 class KilledError(BaseException):
@@ -35,20 +42,37 @@ class DisturbedCarrier:
         return self.carrier.account_sid
 
     def create(self, order: CallOrder, before_send: Callable[[], None]) -> CarrierCall:
+        call = self.carrier.create(order, self._disturbed(before_send))
+        self.before_answer()
+        return call
+
+    def _disturbed(self, before_send: Callable[[], None]) -> Callable[[], None]:
         def look() -> None:
             self.before_look()
             before_send()
             self.before_send()
 
-        call = self.carrier.create(order, look)
+        return look
+
+    def send_message(self, order: MessageOrder, before_send: Callable[[], None]) -> CarrierMessage:
+        message = self.carrier.send_message(order, self._disturbed(before_send))
         self.before_answer()
-        return call
+        return message
+
+    def fetch_message(self, message_sid: str) -> CarrierMessage | None:
+        return self.carrier.fetch_message(message_sid)
+
+    def find_messages(self, to_number: str, from_number: str, since: datetime) -> list[CarrierMessage]:
+        return self.carrier.find_messages(to_number, from_number, since)
 
     def fetch(self, call_sid: str) -> CarrierCall | None:
         return self.carrier.fetch(call_sid)
 
     def find(self, to_number: str, since: datetime) -> list[CarrierCall]:
         return self.carrier.find(to_number, since)
+
+    def calls(self, *, status: str | None = None, started_after: datetime | None = None) -> Iterator[CarrierCall]:
+        return self.carrier.calls(status=status, started_after=started_after)
 
     def hang_up(self, call_sid: str) -> None:
         self.carrier.hang_up(call_sid)

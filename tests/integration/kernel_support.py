@@ -138,9 +138,10 @@ class Bench:
         """Empty Redis."""
         self.runtime.redis.flushall()
 
-    def push(self, job_id: int, *, reclaim: bool = False) -> bool:
-        """Queue a further wake-up of a job."""
-        return self.runtime.transport.push(background_wakeup(TASK, job_id, QUEUE, 60), reclaim=reclaim)
+    def push(self, job_id: int, *, reclaim: bool = False, business_id: int | None = None) -> bool:
+        """Queue a further wake-up of a job, behind all others unless its business is told."""
+        wakeup = background_wakeup(TASK, job_id, QUEUE, 60, business_id)
+        return self.runtime.transport.push(wakeup, reclaim=reclaim)
 
 
 def _plain(url: str) -> str:

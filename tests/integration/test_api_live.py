@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 import pytest
@@ -15,10 +15,13 @@ from websockets.sync.client import ClientConnection
 
 from integration.api_support import NOBODY, RunningApi, Tenant, assert_problem, fresh_api, running_api
 from migration_support import connected
+from switchboard_api import live
 from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
+from switchboard_core.jobs.kernel import Kernel
 from switchboard_core.jobs.manager import CHANNEL, BackgroundTaskManager
 from switchboard_core.jobs.models import BackgroundJob
 from switchboard_core.jobs.schemas import snapshot
+from switchboard_core.jobs.slices import Cursor, ItemError, Slice, SliceContext
 from switchboard_core.jobs.states import JobStatus
 from switchboard_core.jobs.transport import Transport
 from switchboard_core.tenancy.models import Role
@@ -93,6 +96,31 @@ def test_a_snapshot_comes_first_and_then_what_other_processes_do(
     change(api, acme, task_id, elsewhere, done=20, status=JobStatus.RUNNING)
     second = receive(socket)
     assert (second["version"], second["done"]) == (2, 20)
+
+
+def test_the_socket_and_the_poller_see_the_same_numbers(api: RunningApi, acme: Tenant) -> None:
+    def slices(ctx: SliceContext, _payload: dict[str, Any], cursor: Cursor | None) -> Slice:
+        number = cursor["number"] if cursor else 1
+        ctx.done += 100
+        ctx.errors.append(ItemError(str(number), "It cannot be changed."))
+        return Slice(next_cursor={"number": number + 1} if number < 3 else None, total=303, result={"number": number})
+
+    runtime = api.runtime
+    with runtime.database.tenant(acme.id) as session:
+        task_id = runtime.tasks.create(session, "update_leads", {}).id
+    socket = api.follow(f"/ws/tasks/{task_id}", acme.secrets[Role.VIEWER])
+    receive(socket)
+    tasks = {"update_leads": slices}
+    with closing(Kernel(runtime.settings, runtime.database, runtime.transport, runtime.tasks, tasks)) as kernel:
+        shown: list[dict[str, Any]] = []
+        while not shown or shown[-1]["status"] != "completed":
+            kernel.run_slice(task_id)
+            polled = acme.viewer.get(f"/api/tasks/{task_id}").json()
+            while (seen := receive(socket))["version"] < polled["version"]:
+                pass
+            shown.append({name: value for name, value in seen.items() if name != "type"})
+            assert shown[-1] == polled
+    assert [(task["done"], task["failed"]) for task in shown] == [(100, 1), (200, 2), (300, 3)]
 
 
 def test_the_socket_closes_after_the_end(
@@ -217,6 +245,23 @@ def test_an_error_is_logged_closes_the_socket_and_leaves_no_subscription(
     assert api.runtime.tasks.subscriber_count(task_id) == 0
     errors = [entry for entry in logs if entry["log_level"] == "error"]
     assert [entry["event"] for entry in errors] == ["WebSocket error"]
+
+
+def test_whatever_goes_wrong_under_way_leaves_no_subscription(
+    api: RunningApi, acme: Tenant, task_id: int, elsewhere: BackgroundTaskManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    socket = api.follow(f"/ws/tasks/{task_id}", acme.secrets[Role.VIEWER])
+    receive(socket)
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(live._Follower, "_send", broken)
+    with capture_logs() as logs:
+        change(api, acme, task_id, elsewhere, done=20)
+        assert closed_with(socket) == 1011
+    assert api.runtime.tasks.subscriber_count(task_id) == 0
+    assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == ["WebSocket error"]
 
 
 @pytest.fixture

@@ -199,7 +199,8 @@ def test_a_pool_that_is_used_up_answers_503(database_urls: DatabaseUrls, redis_u
     pool = {"database_pool_size": 1, "database_pool_overflow": 0, "database_pool_timeout_seconds": 0.2}
     with running_api(database_url=database_urls.app, redis_url=redis_url, **pool) as api:
         acme = api.tenant()
-        with api.runtime.database.tenant(acme.id):
+        with api.runtime.database.tenant(acme.id) as session:
+            session.execute(text("SELECT 1"))  # a transaction begins with its first statement
             assert_problem(acme.viewer.get("/api/business"), 503, "Database unavailable")
         assert acme.viewer.get("/api/business").status_code == 200
 

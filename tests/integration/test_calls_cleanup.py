@@ -7,15 +7,19 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
+from integration.calls_carrier import DisturbedCarrier
 from integration.calls_servers import calls_bench
 from integration.calls_support import CallsBench, numbers
 from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey
+from switchboard_core.calls.carrier import Carrier, CarrierCall, CarrierUnavailableError
 from switchboard_core.calls.cleanup import (
+    GIVE_UP_AFTER,
     cleanup_business,
     cleanup_stuck_dialing_jobs,
     cleanup_stuck_runs,
     rebuild_all_slots,
     run_startup_cleanup,
+    settle_silent,
 )
 from switchboard_core.calls.pump import rebuild_slots
 from switchboard_core.calls.schemas import CleanupReport
@@ -59,6 +63,19 @@ def nobody_worked_for(bench: CallsBench, seconds: float) -> None:
     bench.execute("UPDATE outbound_call_runs SET heartbeat_at = clock_timestamp() - make_interval(secs => %s)", seconds)
     bench.execute("UPDATE background_jobs SET lease_until = NULL")
     bench.runtime.redis.flushall()
+
+
+class _Silent(DisturbedCarrier):
+    """Does not answer questions about some calls."""
+
+    def __init__(self, carrier: Carrier, sids: set[str]) -> None:
+        super().__init__(carrier)
+        self._sids = sids
+
+    def fetch(self, call_sid: str) -> CarrierCall | None:
+        if call_sid in self._sids:
+            raise CarrierUnavailableError("503")
+        return super().fetch(call_sid)
 
 
 class TestStuckRuns:
@@ -314,6 +331,39 @@ class TestStuckCalls:
         assert bench.job(LEAD)["reason"] == "outcome_unknown"
         bench.work_to_the_end(run)
         assert bench.value("SELECT count(*) FROM call_attempts") == 1
+
+    def test_a_question_that_the_carrier_did_not_answer_is_asked_again_within_seconds(self, bench: CallsBench) -> None:
+        """A fault run found it: one 503 kept the slot for another whole silence, longer than the 30 s promised."""
+        run = bench.start(LEAD)
+        bench.faults(callback_lose=1)
+        bench.dial()
+        bench.await_carrier()
+        bench.age(15.1)
+        bench.faults(query_5xx=1)
+        assert settle_silent(bench.runtime) == CleanupReport(attempts_checked=1)
+        bench.faults()
+        bench.age(0.9)
+        assert settle_silent(bench.runtime) == CleanupReport()  # not at once: a carrier that is away is not stormed
+        bench.age(0.2)
+        assert settle_silent(bench.runtime) == CleanupReport(attempts_checked=1, attempts_settled=1)
+        bench.slices(run)
+        bench.check(at_rest=True)
+
+    def test_questions_that_fail_again_and_again_hold_up_no_other(self, bench: CallsBench) -> None:
+        others = numbers(4, 5_553_000)
+        bench.execute("UPDATE businesses SET call_cap = 5")
+        bench.faults(callback_lose=1)
+        bench.start(*others, LEAD)
+        for _ in range(5):
+            bench.dial()
+        bench.await_carrier()
+        bench.age(15.1)
+        refused = {str(bench.attempt(number)["call_sid"]) for number in others}
+        runtime = replace(bench.runtime, carrier=_Silent(bench.runtime.carrier, refused))
+        assert settle_silent(runtime) == CleanupReport(attempts_checked=GIVE_UP_AFTER)
+        bench.age(1.1)
+        assert settle_silent(runtime).attempts_settled == 1
+        assert bench.job(LEAD)["status"] == "completed"
 
     def test_doing_it_twice_at_once_does_no_harm(self, bench: CallsBench) -> None:
         leads = numbers(8)

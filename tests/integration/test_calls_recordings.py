@@ -20,11 +20,11 @@ from switchboard_core.jobs.kernel import Outcome
 from switchboard_core.recordings.models import Recording
 from switchboard_core.recordings.service import RecordingClaim, claim, downloads_active, record
 from switchboard_core.recordings.states import RecordingStatus
+from switchboard_core.speech.transcribe import TranscriptionProcess
 from switchboard_core.sql import db_now
 from switchboard_recorder.jobs import MAX_RETRIES, Recorder, make_recorder, run_stage
 from switchboard_recorder.store import StoredObject
 from switchboard_recorder.store_file import FileStore
-from switchboard_recorder.transcribe import TranscriptionProcess
 
 LEAD, OTHER = numbers(2)
 LEASE_S = 10.0

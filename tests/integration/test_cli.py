@@ -94,6 +94,42 @@ def test_leads_are_listed_by_what_they_have_in_common(cli: Cli) -> None:
     assert len(cli.ok("leads", "list", "--limit", "2")) == 2
 
 
+@pytest.mark.usefixtures("leads")
+def test_leads_are_deleted_after_a_look_and_a_yes_and_brought_back(cli: Cli) -> None:
+    asked = cli.asked("n", "leads", "delete", "--tag", "spring")
+    assert asked.status == 1
+    assert "Ada Moreno" in asked.err
+    assert "Delete 2 leads?" in asked.err
+    assert "Nothing was changed." in asked.err
+    assert len(cli.ok("leads", "list")) == 4
+    agreed = cli.asked("y", "leads", "delete", "--tag", "spring", "--watch", "--json")
+    deleted = json.loads(agreed.out.splitlines()[-1])
+    assert (deleted["status"], deleted["done"]) == ("completed", 2)
+    assert {lead["name"] for lead in cli.ok("leads", "list")} == {"Cleo Adams", "Eve Quiet"}
+    restored = cli("leads", "restore", str(deleted["id"]), "--yes", "--watch", "--json").lines[-1]
+    assert (restored["status"], restored["done"]) == ("completed", 2)
+    assert len(cli.ok("leads", "list")) == 4
+
+
+def test_an_import_is_taken_back_by_a_script(cli: Cli, leads: dict[str, Any]) -> None:
+    silent = cli.asked("", "leads", "delete-import", str(leads["id"]))
+    assert silent.status == 1
+    assert "In a script pass --yes." in silent.err
+    task = cli("leads", "delete-import", str(leads["id"]), "--yes", "--watch", "--json").lines[-1]
+    assert (task["job_type"], task["status"], task["done"]) == ("delete_imported_leads", "completed", 4)
+
+
+@pytest.mark.usefixtures("leads")
+def test_leads_are_changed_from_the_command_line(cli: Cli) -> None:
+    changes = ("--add-tag", "called", "--remove-tag", "spring", "--set", "plan=pro")
+    told = cli("leads", "update", "--tag", "vip", *changes, "--yes", "--watch")
+    assert told.status == 0
+    [ben] = cli.ok("leads", "list", "--tag", "called")
+    assert (ben["tags"], ben["attributes"]) == (["vip", "called"], {"plan": "pro"})
+    nobody = cli("leads", "delete", "--tag", "nobody")
+    assert (nobody.status, nobody.err) == (0, "No lead is meant: nothing was changed.\n")
+
+
 def test_a_name_cannot_steer_the_terminal(cli: Cli, tmp_path: Path) -> None:
     file = tmp_path / "hostile.csv"
     file.write_text(HOSTILE)

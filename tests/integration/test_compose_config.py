@@ -17,6 +17,7 @@ ENVIRONMENT = {
     "PUBLIC_URL": "https://calls.example.com",
     "TWILIO_ACCOUNT_SID": "AC00000000000000000000000000000009",
     "TWILIO_AUTH_TOKEN": "token",
+    "CREDENTIALS_KEYS": "newer,older",
 }
 
 

@@ -132,6 +132,28 @@ def test_attempts_are_silent_when_nobody_has_heard_of_them_for_long(world: World
     ]
 
 
+def test_leads_are_purgeable_once_they_were_deleted_for_long_and_still_hold_somebody(
+    world: World, session: Session
+) -> None:
+    def lead(business: int, deleted: str, phone: str = "+14155550101") -> int:
+        return world.one(
+            "INSERT INTO leads (business_id, phone, timezone, deleted_at) "
+            f"VALUES (:business, :phone, 'UTC', {deleted}) RETURNING id",
+            business=business,
+            phone=phone,
+        )
+
+    acme, rival = world.business(), world.business()
+    second = lead(acme, "now() - interval '2 hours'")
+    first = lead(rival, "now() - interval '3 hours'")
+    lead(acme, "now() - interval '4 hours'", phone="")
+    lead(acme, "now() - interval '1 minute'")
+    lead(acme, "NULL")
+
+    assert crossing.purgeable_leads(session, 3600.0, 10) == [Ref(rival, first), Ref(acme, second)]
+    assert crossing.purgeable_leads(session, 3600.0, 1) == [Ref(rival, first)]
+
+
 def test_due_recordings_have_work_left_and_no_lease(world: World, session: Session) -> None:
     business = world.business()
     due = [world.recording(business, status=status) for status in ("pending", "downloaded")]
@@ -165,6 +187,8 @@ def test_transcript_search_uses_the_full_text_index(
         "FROM generate_series(1, 5000) n",
         business=business,
     )
+    # As autovacuum does: while all of an index waits in its pending list, reading the small table is cheaper indeed.
+    world.run_sql("SELECT gin_clean_pending_list('ix_recordings_transcript_search')")
     world.run_sql("ANALYZE recordings")
 
     with database.tenant(business) as session:
@@ -174,8 +198,8 @@ def test_transcript_search_uses_the_full_text_index(
     with connected(database_urls.owner) as connection:
         scans = connection.execute(
             text("SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'ix_recordings_transcript_search'")
-        ).scalar()
-    assert scans == 1
+        ).scalar_one()
+    assert scans > 0
 
 
 def test_the_startup_cleanup_is_claimed_once_within_its_interval(database: Database) -> None:

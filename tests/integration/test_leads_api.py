@@ -2,12 +2,17 @@
 
 import io
 from collections.abc import Iterator
+from contextlib import closing
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from integration.api_support import RunningApi, Tenant, assert_problem, fresh_api
+from migration_support import connected
 from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey
+from switchboard_core.jobs.kernel import Kernel, Outcome
+from switchboard_worker.tasks.leads import TASKS
 
 MAX_IMPORT_BYTES = 2 * 1024 * 1024
 ADA, BEN = "+14155550101", "+442079460102"
@@ -207,6 +212,82 @@ def test_a_bulk_order_that_is_wrong_is_refused(acme: Tenant, path: str, order: o
     assert acme.viewer.get("/api/tasks").json()["items"] == []
 
 
+def finish(api: RunningApi, task_id: int) -> None:
+    """Do a task's work as a worker would."""
+    runtime = api.runtime
+    with closing(Kernel(runtime.settings, runtime.database, runtime.transport, runtime.tasks, TASKS)) as kernel:
+        while kernel.run_slice(task_id) is Outcome.AGAIN:
+            pass
+
+
+def test_a_count_shows_what_a_bulk_task_would_touch_and_touches_nothing(acme: Tenant) -> None:
+    upload(acme.agent, "phone\n" + "".join(f"+1415555{number:04d}\n" for number in range(101, 108)))
+    counted = acme.viewer.post("/api/leads/count", json={"filter": {"all": True}}).json()
+    listed = acme.viewer.get("/api/leads", params={"limit": 5}).json()["items"]
+    assert (counted["count"], counted["examples"]) == (7, listed)
+    nobody = acme.viewer.post("/api/leads/count", json={"filter": {"tags": ["nobody"]}}).json()
+    assert nobody == {"count": 0, "examples": []}
+    assert acme.viewer.get("/api/tasks").json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("order", "says"),
+    [
+        ({}, "name either filter or created_by_import"),
+        ({"filter": {"all": True}, "created_by_import": 3}, "name either filter or created_by_import"),
+        ({"filter": {}}, "the filter is empty"),
+        ({"created_by_import": 0}, "body.created_by_import"),
+    ],
+)
+def test_a_count_of_what_was_not_said_is_refused(acme: Tenant, order: object, says: str) -> None:
+    body = assert_problem(acme.viewer.post("/api/leads/count", json=order), 422, "Invalid request")
+    assert says in body["detail"]
+
+
+def test_what_an_import_brought_in_is_counted_deleted_and_restored(api: RunningApi, acme: Tenant) -> None:
+    upload(acme.agent, f"phone,name\n{BEN},Ben\n")
+    report = upload(acme.agent).json()
+    counted = acme.viewer.post("/api/leads/count", json={"created_by_import": report["id"]}).json()
+    assert (counted["count"], [lead["phone"] for lead in counted["examples"]]) == (1, [ADA])
+    response = acme.agent.post(f"/api/leads/imports/{report['id']}/delete")
+    task = response.json()
+    assert (response.status_code, task["job_type"], task["total"]) == (202, "delete_imported_leads", 1)
+    assert response.headers["location"] == f"/api/tasks/{task['id']}"
+    finish(api, task["id"])
+    assert [lead["phone"] for lead in acme.viewer.get("/api/leads").json()["items"]] == [BEN]
+    undo = acme.agent.post("/api/leads/restore", json={"task_id": task["id"]})
+    assert (undo.status_code, undo.json()["job_type"], undo.json()["total"]) == (202, "restore_leads", 1)
+    finish(api, undo.json()["id"])
+    assert [lead["phone"] for lead in acme.viewer.get("/api/leads").json()["items"]] == [BEN, ADA]
+    assert {"leads.deleted", "leads.restored"} <= {
+        event["action"] for event in acme.owner.get("/api/audit").json()["items"]
+    }
+
+
+def test_an_import_that_is_another_s_or_not_there_is_neither_counted_nor_deleted(acme: Tenant, rival: Tenant) -> None:
+    theirs = upload(rival.agent).json()["id"]
+    for import_id in (theirs, 10**9):
+        for response in (
+            acme.agent.post(f"/api/leads/imports/{import_id}/delete"),
+            acme.viewer.post("/api/leads/count", json={"created_by_import": import_id}),
+        ):
+            assert assert_problem(response, 404)["detail"] == f"There is no import {import_id}."
+
+
+def test_an_undo_that_cannot_be_says_why(api: RunningApi, acme: Tenant) -> None:
+    def undo(task_id: int) -> httpx.Response:
+        return acme.agent.post("/api/leads/restore", json={"task_id": task_id})
+
+    upload(acme.agent)
+    task_id = acme.agent.post("/api/leads/bulk-delete", json={"filter": {"all": True}}).json()["id"]
+    assert "has not ended" in assert_problem(undo(task_id), 409, "Not undoable")["detail"]
+    finish(api, task_id)
+    with connected(api.owner_url) as owner:
+        owner.execute(text("UPDATE leads SET deleted_at = deleted_at - interval '31 days'"))
+    assert "import them again" in assert_problem(undo(task_id), 410, "Undo expired")["detail"]
+    assert_problem(undo(10**9), 404, "Not found")
+
+
 def test_numbers_go_on_the_list_and_off_again(acme: Tenant) -> None:
     upload(acme.agent)
     order = {"phones": ["(415) 555-0101"], "default_region": "US", "reason": "asked on the phone"}
@@ -244,6 +325,8 @@ def test_each_role_does_what_it_may(acme: Tenant) -> None:
     everybody = {"filter": {"all": True}}
     assert_problem(upload(acme.viewer), 403)
     assert_problem(acme.viewer.post("/api/leads/bulk-delete", json=everybody), 403)
+    assert_problem(acme.viewer.post("/api/leads/imports/1/delete"), 403)
+    assert_problem(acme.viewer.post("/api/leads/restore", json={"task_id": 1}), 403)
     assert_problem(acme.viewer.post("/api/do-not-call", json={"phones": [ADA]}), 403)
     entry = acme.agent.post("/api/do-not-call", json={"phones": [ADA]}).json()["items"][0]["id"]
     assert_problem(acme.agent.delete(f"/api/do-not-call/{entry}"), 403)

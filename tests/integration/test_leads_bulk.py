@@ -1,4 +1,4 @@
-"""Bulk delete and update through the kernel: every lead once, and one bad lead harms nobody else."""
+"""Bulk tasks through the kernel: every lead once, one bad lead harms nobody else, and what was deleted comes back."""
 
 from collections.abc import Iterator
 
@@ -9,12 +9,19 @@ from structlog.testing import capture_logs
 from integration.leads_support import LeadsBench, leads_bench
 from migration_support import connected
 from switchboard_cli.devstack import DatabaseUrls
+from switchboard_core.calls.models import OutboundCallJob
+from switchboard_core.calls.schemas import RunCreate
+from switchboard_core.calls.service import start_run
 from switchboard_core.jobs.kernel import Outcome
+from switchboard_core.jobs.manager import TaskNotFoundError
 from switchboard_core.jobs.states import JobStatus
+from switchboard_core.leads import do_not_call, service
 from switchboard_core.leads.filters import LeadFilter
 from switchboard_core.leads.models import Lead
 from switchboard_core.leads.schemas import LeadChanges
 from switchboard_core.leads.service import bulk_delete, bulk_update
+from switchboard_worker import sweep as sweep_module
+from switchboard_worker.sweep import Sweep
 
 EVERYBODY = LeadFilter(all=True)
 ALIVE = Lead.deleted_at.is_(None)
@@ -172,3 +179,216 @@ def test_a_lead_deleted_meanwhile_is_not_touched_again(bench: LeadsBench) -> Non
         session.execute(update(Lead).where(Lead.id == ids[1]).values(deleted_at=Lead.created_at))
     assert bench.run_to_its_end(job_id).done == 2
     assert bench.count(Lead, Lead.timezone == "Europe/Rome") == 2
+
+
+# What an import brought in
+
+
+def delete_import(bench: LeadsBench, import_id: int) -> int:
+    with bench.session() as session:
+        return service.delete_import(session, bench.runtime, import_id).id
+
+
+def test_an_import_takes_back_the_leads_that_it_created_and_leaves_those_that_it_only_updated(
+    bench: LeadsBench,
+) -> None:
+    bench.load("phone,name\n+14155550101,Ada\n")
+    second = bench.load("phone,name\n+14155550101,Ada Moreno\n+14155550102,Ben\n+14155550103,Cleo\n")
+    bench.load("phone,name\n+14155550103,Cleo Adams\n+14155550104,Dan\n")  # created by the second, updated by the third
+    with capture_logs() as logs:
+        job = bench.run_to_its_end(delete_import(bench, second.id))
+    assert (job.status, job.total, job.done, job.result) == (JobStatus.COMPLETED, 2, 2, {"deleted": 2})
+    with bench.session() as session:
+        left = session.execute(select(Lead.phone, Lead.name).where(ALIVE).order_by(Lead.phone)).all()
+    assert [tuple(row) for row in left] == [("+14155550101", "Ada Moreno"), ("+14155550104", "Dan")]
+    words = [entry["event"] for entry in logs]
+    assert f"Creating bulk delete job: 2 leads (tenant={bench.business_id})" in words
+    assert f"JOB PICKED queue='maintenance' job_id=delete_imported_leads_{job.id}" in words
+    assert "Deleted 2 leads successfully" in words
+
+
+def test_an_import_that_is_not_there_or_another_s_cannot_be_taken_back(bench: LeadsBench) -> None:
+    theirs = bench.for_another_business().load("phone\n+14155550101\n")
+    for import_id in (theirs.id, 10**9):
+        with pytest.raises(service.ImportNotFoundError, match=f"There is no import {import_id}"):
+            delete_import(bench, import_id)
+
+
+# Undo
+
+
+def restore(bench: LeadsBench, task_id: int) -> int:
+    with bench.session() as session:
+        return service.restore(session, bench.runtime, task_id).id
+
+
+def test_an_undone_delete_leaves_everything_as_it_was(bench: LeadsBench) -> None:
+    bench.load("phone,name,tags,attr_plan\n+14155550101,Ada,spring|vip,pro\n+14155550102,Ben,,\n")
+    deleted = bench.run_to_its_end(delete(bench))
+    with capture_logs() as logs:
+        job = bench.run_to_its_end(restore(bench, deleted.id))
+    assert (job.status, job.total, job.done, job.result) == (JobStatus.COMPLETED, 2, 2, {"restored": 2})
+    ada = bench.lead("+14155550101")
+    assert (ada.name, ada.tags, ada.attributes, ada.deleted_by_job_id) == (
+        "Ada",
+        ["spring", "vip"],
+        {"plan": "pro"},
+        None,
+    )
+    words = [entry["event"] for entry in logs]
+    assert f"Creating bulk restore job: 2 leads (tenant={bench.business_id})" in words
+    assert "Restored 2 leads successfully" in words
+
+
+def test_a_deleted_import_is_undone_too(bench: LeadsBench) -> None:
+    report = bench.load("phone\n+14155550101\n")
+    deleted = bench.run_to_its_end(delete_import(bench, report.id))
+    assert bench.run_to_its_end(restore(bench, deleted.id)).done == 1
+    assert bench.lead("+14155550101").import_id == report.id
+
+
+def test_only_what_the_task_deleted_comes_back(bench: LeadsBench) -> None:
+    ids = bench.add_leads(3)
+    first = bench.run_to_its_end(delete(bench, LeadFilter(ids=[ids[0]])))
+    bench.run_to_its_end(delete(bench, LeadFilter(ids=[ids[1]])))
+    bench.run_to_its_end(restore(bench, first.id))
+    with bench.session() as session:
+        assert session.scalars(select(Lead.id).where(ALIVE).order_by(Lead.id)).all() == [ids[0], ids[2]]
+
+
+def test_a_number_imported_anew_meanwhile_is_that_lead_s_error_and_the_rest_comes_back(bench: LeadsBench) -> None:
+    ids = bench.add_leads(250)
+    deleted = bench.run_to_its_end(delete(bench))
+    bench.load("phone,name\n+14155550007,Seven\n+14155550201,Two hundred and one\n")
+    job = bench.run_to_its_end(restore(bench, deleted.id), budget_s=0)
+    assert (job.status, job.done, job.failed) == (JobStatus.COMPLETED, 248, 2)
+    assert [error["item"] for error in job.errors] == [str(ids[7]), str(ids[201])]
+    assert {error["message"] for error in job.errors} == {
+        "Its number was imported anew meanwhile: delete that lead first, or leave this one as it is."
+    }
+    assert bench.count(Lead, ALIVE) == 250
+    assert bench.lead("+14155550007").name == "Seven"
+
+
+def test_what_could_not_be_restored_can_be_once_its_number_is_free(bench: LeadsBench) -> None:
+    bench.add_leads(1)
+    deleted = bench.run_to_its_end(delete(bench))
+    bench.load("phone\n+14155550000\n")
+    assert bench.run_to_its_end(restore(bench, deleted.id)).failed == 1
+    bench.run_to_its_end(delete(bench))
+    assert bench.run_to_its_end(restore(bench, deleted.id)).done == 1
+
+
+def test_a_cancelled_delete_is_undone_as_far_as_it_came(bench: LeadsBench) -> None:
+    bench.add_leads(250)
+    job_id = delete(bench)
+    bench.kernel.run_slice(job_id, budget_s=0)
+    with pytest.raises(service.NotUndoableError, match="has not ended: wait for its end, or cancel it"):
+        restore(bench, job_id)
+    with bench.session() as session:
+        bench.runtime.tasks.cancel(session, job_id)
+    assert bench.run_to_its_end(restore(bench, job_id)).done == 100
+    assert bench.count(Lead, ALIVE) == 250
+
+
+def test_an_undo_asked_for_twice_is_one_task_and_afterwards_there_is_nothing_left(bench: LeadsBench) -> None:
+    bench.add_leads(3)
+    deleted = bench.run_to_its_end(delete(bench))
+    undo = restore(bench, deleted.id)
+    assert restore(bench, deleted.id) == undo
+    bench.run_to_its_end(undo)
+    with pytest.raises(service.NotUndoableError, match="has left nothing to restore"):
+        restore(bench, deleted.id)
+
+
+def test_only_tasks_that_delete_leads_can_be_undone(bench: LeadsBench) -> None:
+    bench.add_leads(1)
+    updated = bench.run_to_its_end(change(bench, LeadChanges(timezone="Europe/Rome")))
+    with pytest.raises(service.NotUndoableError, match="is of the type update_leads: only tasks that delete leads"):
+        restore(bench, updated.id)
+
+
+def test_another_business_s_task_cannot_be_undone(bench: LeadsBench) -> None:
+    bench.add_leads(1)
+    deleted = bench.run_to_its_end(delete(bench))
+    with pytest.raises(TaskNotFoundError):
+        restore(bench.for_another_business(), deleted.id)
+    assert bench.count(Lead, ALIVE) == 0
+
+
+def age(owner: Connection, days: int) -> None:
+    """Let days pass."""
+    for table, column in (("leads", "deleted_at"), ("background_jobs", "finished_at")):
+        owner.execute(text(f"UPDATE {table} SET {column} = {column} - make_interval(days => {days})"))
+
+
+def test_after_the_window_an_undo_is_refused(bench: LeadsBench, owner: Connection) -> None:
+    bench.add_leads(1)
+    deleted = bench.run_to_its_end(delete(bench))
+    age(owner, 31)
+    with pytest.raises(service.UndoExpiredError, match="more than 30 days ago: its leads are gone for good"):
+        restore(bench, deleted.id)
+
+
+def test_within_the_window_an_undo_outlives_the_row_of_its_task(bench: LeadsBench, owner: Connection) -> None:
+    bench.add_leads(1)
+    deleted = bench.run_to_its_end(delete(bench))
+    owner.execute(text("DELETE FROM background_jobs"))
+    assert bench.run_to_its_end(restore(bench, deleted.id)).done == 1
+
+
+# For good
+
+
+def purge(bench: LeadsBench) -> int:
+    return Sweep(bench.runtime).purge_deleted_leads()
+
+
+def test_what_is_deleted_longer_than_the_window_is_purged(bench: LeadsBench, owner: Connection) -> None:
+    bench.load("phone,do_not_call\n+14155550101,yes\n+14155550102,no\n")
+    bench.for_another_business().load("phone\n+14155550101\n")
+    bench.run_to_its_end(delete(bench))
+    assert purge(bench) == 0
+    age(owner, 31)
+    bench.load("phone\n+14155550102\n")
+    bench.run_to_its_end(delete(bench))  # not long ago
+    bench.load("phone\n+14155550103\n")
+    assert purge(bench) == 2
+    with bench.session() as session:
+        assert session.scalars(select(Lead.phone).order_by(Lead.id)).all() == ["+14155550102", "+14155550103"]
+        assert do_not_call.is_listed(session, "+14155550101")
+    assert purge(bench) == 0
+
+
+def test_a_lead_that_was_called_keeps_its_row_without_a_person_in_it(bench: LeadsBench, owner: Connection) -> None:
+    bench.load("phone,name,email,tags,timezone,attr_plan\n+14155550101,Ada,ada@example.com,vip,Europe/Rome,pro\n")
+    lead_id = bench.lead("+14155550101").id
+    with bench.session() as session:
+        order = RunCreate(name="Spring", message="Hello", leads=EVERYBODY, caller_ids=["+14155550100"])
+        run = start_run(session, bench.runtime, order)
+        session.add(
+            OutboundCallJob(
+                business_id=bench.business_id, run_id=run.id, lead_id=lead_id, to_number="+14155550101", timezone="UTC"
+            )
+        )
+    deleted = bench.run_to_its_end(delete(bench))
+    age(owner, 31)
+    assert purge(bench) == 1
+    assert purge(bench) == 0
+    with bench.session() as session:
+        lead = session.get_one(Lead, lead_id)
+        assert session.scalars(select(OutboundCallJob.lead_id)).all() == [lead_id]
+    assert (lead.phone, lead.name, lead.email, lead.timezone, lead.tags, lead.attributes) == (
+        "", None, None, "UTC", [], {},
+    )  # fmt: skip
+    with pytest.raises(service.UndoExpiredError):
+        restore(bench, deleted.id)
+
+
+def test_a_backlog_is_purged_in_batches(bench: LeadsBench, owner: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep_module, "BATCH", 4)
+    monkeypatch.setattr(sweep_module, "PURGE_BATCHES", 2)
+    bench.add_leads(10)
+    bench.run_to_its_end(delete(bench))
+    age(owner, 31)
+    assert [purge(bench), purge(bench), purge(bench)] == [8, 2, 0]

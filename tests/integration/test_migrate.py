@@ -29,8 +29,9 @@ from switchboard_core.migrate import (
 )
 from switchboard_core.migrate.connection import owner_connection, owner_engine, set_timeouts
 from switchboard_core.migrate.lock import LOCK_KEY
+from switchboard_core.migrate.revisions import branch
 
-ALL = ("101", "102", "103", "104", "105")
+ALL = tuple(branch("expand"))
 NEWEST = int(ALL[-1])
 JOB_TYPES = (
     "delete_receipts_all",
@@ -295,19 +296,41 @@ def test_a_table_in_use_makes_the_migration_give_up_and_name_the_user(empty_data
     assert "nightly-report" in failed.value.sentence
     assert "idle in transaction" in failed.value.sentence
     assert state_of(empty_database_urls).schema_seq == 103
-    assert run_migrations(settings).applied == ("104", "105")
+    assert run_migrations(settings).applied == ALL[ALL.index("104") :]
 
 
-def test_a_migration_that_was_cut_off_before_it_was_recorded_can_be_repeated(
+def test_of_eight_migrators_that_meet_a_lock_none_hangs_and_each_says_who_holds_it(
     empty_database_urls: DatabaseUrls,
 ) -> None:
-    settings = migration_settings(empty_database_urls)
-    run_migrations(settings)
-    with connected(empty_database_urls.owner) as connection:
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '103'")
-        connection.exec_driver_sql("UPDATE schema_state SET schema_seq = 103")
+    settings = migration_settings(empty_database_urls, migration_table_lock_timeout_seconds=0.3)
+    run_migrations(settings, target="103")
 
-    assert run_migrations(settings).applied == ("104", "105")
+    def give_up() -> str:
+        with pytest.raises(MigrationFailed) as failed:
+            run_migrations(settings)
+        return failed.value.sentence
+
+    with table_read_in_open_transaction(empty_database_urls, "background_jobs"), ThreadPoolExecutor(8) as pool:
+        migrators = [pool.submit(give_up) for _ in range(8)]
+        sentences = [migrator.result(timeout=60) for migrator in migrators]
+
+    assert [sentence for sentence in sentences if "nightly-report" not in sentence] == []
+    assert state_of(empty_database_urls).schema_seq == 103
+    assert run_migrations(settings, target="104").to_seq == 104
+
+
+@pytest.mark.parametrize("revision", ["104", "106"])
+def test_a_migration_outside_a_transaction_that_was_cut_off_before_it_was_recorded_can_be_repeated(
+    empty_database_urls: DatabaseUrls, revision: str
+) -> None:
+    settings = migration_settings(empty_database_urls)
+    run_migrations(settings, target=revision)
+    before = ALL[ALL.index(revision) - 1]
+    with connected(empty_database_urls.owner) as connection:
+        connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{before}'")
+        connection.exec_driver_sql(f"UPDATE schema_state SET schema_seq = {before}")
+
+    assert run_migrations(settings, target=revision).applied == (revision,)
 
 
 def test_grants_that_a_dying_migrator_left_undone_are_completed(empty_database_urls: DatabaseUrls) -> None:
@@ -333,13 +356,13 @@ def test_a_newer_schema_that_supports_this_release_is_left_alone(
 ) -> None:
     settings = migration_settings(empty_database_urls)
     run_migrations(settings)
-    pretend_release(empty_database_urls, schema_seq=110, min_code_seq=104)
+    pretend_release(empty_database_urls, schema_seq=NEWEST + 5, min_code_seq=104)
 
     report = run_migrations(settings, check=check)
 
     assert report.ok
     assert report.skipped
-    assert (report.from_seq, report.to_seq) == (110, 110)
+    assert (report.from_seq, report.to_seq) == (NEWEST + 5, NEWEST + 5)
     assert "newer than this release" in report.reason
 
 
@@ -349,13 +372,13 @@ def test_a_schema_that_has_dropped_this_release_is_refused_untouched(
 ) -> None:
     settings = migration_settings(empty_database_urls)
     run_migrations(settings)
-    pretend_release(empty_database_urls, schema_seq=110, min_code_seq=NEWEST + 1)
+    pretend_release(empty_database_urls, schema_seq=NEWEST + 5, min_code_seq=NEWEST + 1)
 
     with capture_logs() as lines, pytest.raises(IncompatibleSchema, match=f"from sequence {NEWEST + 1} on"):
         run_migrations(settings, check=check)
 
     assert lines == []
-    assert state_of(empty_database_urls) == SchemaState(schema_seq=110, min_code_seq=NEWEST + 1)
+    assert state_of(empty_database_urls) == SchemaState(schema_seq=NEWEST + 5, min_code_seq=NEWEST + 1)
 
 
 def test_a_missing_application_role_is_explained_before_anything_is_applied(

@@ -2,14 +2,14 @@
 
 import uuid
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, MetaData, Table, func, insert, select, text
 from sqlalchemy.dialects.postgresql import BYTEA, JSONB
 from sqlalchemy.exc import ProgrammingError
-from sqlalchemy.types import BigInteger, Boolean, DateTime, String, Time, TypeEngine, Uuid
+from sqlalchemy.types import BigInteger, Boolean, Date, DateTime, Float, Numeric, String, Time, TypeEngine, Uuid
 
 from migration_support import connected, migration_settings, opened
 from switchboard_cli.devstack import APP_ROLE, DatabaseUrls, EmbeddedPostgres
@@ -17,7 +17,13 @@ from switchboard_core.migrate import CODE_SEQ, SchemaVerdict, check_schema, run_
 
 POLICY = "row-level security policy"
 # Values that a CHECK wants; every other column without a default gets something of its type.
-CHECKED = {"background_jobs.job_type": "delete_receipts_all"}
+CHECKED = {
+    "background_jobs.job_type": "delete_receipts_all",
+    "broadcasts.channel": "sms",
+    "message_rates.channel": "sms",
+    "opt_outs.channel": "sms",
+    "outgoing_messages.channel": "email",
+}
 SHARED_TABLES = {"alembic_version", "carrier_accounts", "maintenance_marks", "schema_state", "worker_heartbeats"}
 
 
@@ -27,10 +33,13 @@ def make_value(kind: TypeEngine[Any], seed: str) -> object:
         return seed[: kind.length]
     values: list[tuple[type[TypeEngine[Any]], object]] = [
         (BigInteger, 1),
+        (Numeric, 1),
+        (Float, 1.0),
         (BYTEA, seed.encode()),
         (JSONB, {}),
         (Boolean, True),
         (Time, time(9)),
+        (Date, date(2026, 1, 1)),
         (DateTime, datetime(2026, 1, 1, tzinfo=UTC)),
         (Uuid, uuid.uuid5(uuid.NAMESPACE_OID, seed)),
     ]
@@ -219,6 +228,7 @@ def test_functions_that_cross_tenants_return_only_a_business_and_an_id_or_number
         "TABLE(business_id bigint, id bigint)",
         "TABLE(business_id bigint, id uuid)",
         "TABLE(queue text, runnable bigint)",  # runnable_work: all tenants together
+        "bigint",  # ahead_in_line: how many others, not which
         "boolean",  # claim_startup_cleanup
     }
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from switchboard_recorder.audio import AudioError
-from switchboard_recorder.engines import Transcript
-from switchboard_recorder.engines.pocketsphinx import PocketsphinxEngine
-from switchboard_recorder.transcribe import TranscriptionProcess
+from switchboard_core.speech.audio import AudioError
+from switchboard_core.speech.engines import Transcript
+from switchboard_core.speech.engines.pocketsphinx import PocketsphinxEngine
+from switchboard_core.speech.transcribe import TranscriptionProcess
 from switchboard_simulator.speech_library import SPEECH_DIR, Clip, clips
 
 # The decoder needs about half a second of a core for a second of speech; a busy machine needs patience.

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from processes import wait_until_gone
-from switchboard_recorder.audio import AudioError
-from switchboard_recorder.engines import EngineUnavailableError, TranscriptionError, Word
-from switchboard_recorder.transcribe import (
+from switchboard_core.speech.audio import AudioError
+from switchboard_core.speech.engines import EngineUnavailableError, TranscriptionError, Word
+from switchboard_core.speech.transcribe import (
     TranscriptionCrashedError,
     TranscriptionProcess,
     TranscriptionStoppedError,
@@ -176,7 +176,7 @@ def test_an_engine_that_never_finishes_loading_is_given_up() -> None:
 
 PARENT = """
 import pathlib, sys
-from switchboard_recorder.transcribe import TranscriptionProcess
+from switchboard_core.speech.transcribe import TranscriptionProcess
 process = TranscriptionProcess("transcription_engines:ObedientEngine")
 process.start()
 pathlib.Path(sys.argv[1]).write_text(str(process.pid))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography.fernet import Fernet
 
 from switchboard_core.settings import ServiceRole
 
@@ -111,12 +112,27 @@ def test_a_service_in_production_has_limits(name: str) -> None:
     assert set(services("compose.prod.yaml")[name]["deploy"]["resources"]["limits"]) == {"cpus", "memory"}
 
 
+ENTRUSTED = {"CREDENTIALS_KEYS", "TRUSTED_HOSTS"}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_what_businesses_entrust_is_opened_by_api_and_workers_alone(file: str) -> None:
+    holders = {name for name in services(file) if environment(file, name).keys() & ENTRUSTED}
+    assert holders == {"api", "worker"}
+    assert all(environment(file, name).keys() >= ENTRUSTED for name in holders)
+
+
+def test_the_sealing_key_of_a_trial_is_one_that_the_services_take() -> None:
+    Fernet(environment("compose.yaml", "api")["CREDENTIALS_KEYS"] or "")
+
+
 @pytest.mark.parametrize("name", ["worker", "recorder", "api"])
 def test_every_setting_of_the_example_reaches_the_services_in_production(name: str) -> None:
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     settings = re.findall(r"^#?([A-Z][A-Z0-9_]*)=", example, re.MULTILINE)
     wanted = {setting for setting in settings if not NOT_HANDED_ON.fullmatch(setting)}
-    assert wanted - set(environment("compose.prod.yaml", name)) == set()
+    withheld = ENTRUSTED if name == "recorder" else set()
+    assert wanted - set(environment("compose.prod.yaml", name)) == withheld
 
 
 def test_a_trial_knows_no_secret_of_another_installation() -> None:
@@ -127,4 +143,5 @@ def test_a_trial_knows_no_secret_of_another_installation() -> None:
         "SWITCHBOARD_PULL",
         "SWITCHBOARD_VERSION",
         "TRIAL_PASSWORD",
+        "TRIAL_TRUSTED_HOSTS",
     }

@@ -120,6 +120,12 @@ def test_an_image_says_what_it_is(image: str) -> None:
     assert f'title="switchboard-{image}"' in stages()[image][1]
 
 
+@pytest.mark.parametrize("image", ["recorder", "worker"])
+def test_the_images_that_listen_have_the_packages_of_their_own(image: str) -> None:
+    assert f"/trees/{image}/" in stages()[image][1]
+    assert f"/build/install {image} " in stages()[f"{image}-build"][1]
+
+
 def test_the_operators_image_has_nothing_of_the_services() -> None:
     assert set(re.findall(r"own/(switchboard_\w+)-", stages()["operator-build"][1])) == {"switchboard_operator"}
 

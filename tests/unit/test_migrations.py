@@ -92,8 +92,10 @@ def test_a_refused_release_is_told_which_release_to_run() -> None:
         pytest.param(NEVER_MIGRATED, False, "has not been migrated yet: run `switchboard migrate`", id="empty"),
         pytest.param(SchemaState(102, 101), False, "older than this release needs", id="too old"),
         pytest.param(SchemaState(REQUIRED_SCHEMA_SEQ, 101), True, "suits this release", id="the oldest it can use"),
-        pytest.param(SchemaState(110, CODE_SEQ), True, "suits this release", id="newer, in range"),
-        pytest.param(SchemaState(110, CODE_SEQ + 1), False, "too old for the database", id="newer, out of range"),
+        pytest.param(SchemaState(CODE_SEQ + 5, CODE_SEQ), True, "suits this release", id="newer, in range"),
+        pytest.param(
+            SchemaState(CODE_SEQ + 5, CODE_SEQ + 1), False, "too old for the database", id="newer, out of range"
+        ),
     ],
 )
 def test_a_service_works_on_the_schemas_of_its_range_only(state: SchemaState, words: str, *, ok: bool) -> None:

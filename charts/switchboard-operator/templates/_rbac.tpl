@@ -27,7 +27,7 @@ It may not read logs, change pods, Nodes or Roles, or change and delete Secrets.
 - apiGroups: [keda.sh]
   resources: [scaledobjects, triggerauthentications]
   verbs: [get, list, watch, create, patch, delete]
-# It reads the Secrets that a Switchboard names, and makes the internal token.
+# It reads the Secrets that a Switchboard names, and makes the internal token and the sealing keys.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch, create]

@@ -126,6 +126,7 @@ _ADVICE: dict[str, Callable[[Resource], str]] = {
     "PodsRefused": _nothing_automatic,
     "RolloutStalled": _nothing_automatic,
     "SecretMissing": _nothing_automatic,
+    "SecretRefused": _nothing_automatic,
     "Unschedulable": _nothing_automatic,
     "MigrationRetrying": lambda _: "It is tried again by itself; nothing is to be done yet.",
     "ContractRetrying": lambda _: "It is tried again by itself; nothing is to be done yet.",

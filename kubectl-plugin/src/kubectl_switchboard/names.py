@@ -50,6 +50,11 @@ def internal_secret_name(instance: str) -> str:
     return f"{instance}-internal"
 
 
+def credentials_secret_name(instance: str) -> str:
+    """Secret with the keys that seal what businesses entrust to a Switchboard."""
+    return f"{instance}-credentials-keys"
+
+
 def backlog_path(pool: str, queues: tuple[str, ...]) -> str:
     """Where the api tells the runnable work of a pool."""
     return f"/internal/autoscaling/{pool}?queues={','.join(queues)}"

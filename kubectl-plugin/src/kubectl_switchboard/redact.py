@@ -23,7 +23,7 @@ _PASSES = 4
 
 _CONFIDENTIAL = (
     r"(?:password|passwd|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|"
-    r"credentials?(?:_json)?|authorization|cookie|signature|dsn)"
+    r"credentials?(?:_json|_keys?)?|authorization|cookie|signature|dsn)"
 )
 """What the name of a variable, field or parameter ends with whose value is a secret."""
 _SECRET_NAME = re.compile(rf"(?i){_CONFIDENTIAL}$")
@@ -186,10 +186,11 @@ def _value(match: re.Match[str]) -> _Find:
 
 
 def _parts(value: str) -> Iterator[str]:
-    """A secret value, and what it is made of: the password of a URL, the leaves of JSON, the lines of a key."""
+    """A secret value, and what it is made of: the password of a URL, the leaves of JSON, the lines of a key, a list."""
     yield value
     yield value.strip()
     yield from (line.strip() for line in value.splitlines() if len(line.strip()) >= _WHOLE_WORDS_BELOW * 2)
+    yield from (part.strip() for part in value.split(",") if len(part.strip()) >= _WHOLE_WORDS_BELOW * 2)
     yield from (match[2].strip("\"'\\") for match in _PAIR.finditer(value))
     if "://" in value:
         yield from _url_passwords(value)

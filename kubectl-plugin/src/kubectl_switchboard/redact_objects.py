@@ -142,7 +142,9 @@ def _variable(variable: Any, redactor: Redactor) -> Any:  # noqa: ANN401 - any J
     if not isinstance(variable, Mapping) or "value" not in variable:
         return _walk(variable, redactor, "")
     name = str(variable.get("name", ""))
-    value = redactor.text(str(variable["value"])) if name in HARMLESS_VARIABLES else MASK
+    # That one is empty is worth to know, and no secret.
+    shown = name in HARMLESS_VARIABLES or variable["value"] == ""
+    value = redactor.text(str(variable["value"])) if shown else MASK
     return {**{key: _walk(each, redactor, "") for key, each in variable.items()}, "value": value}
 
 

@@ -230,8 +230,9 @@ class Resource:
 
     @property
     def secret_names(self) -> set[str]:
-        """Every Secret that the spec names, and the internal one."""
-        return {name for name, _ in self._secret_keys()} | {names.internal_secret_name(self.name)}
+        """Every Secret that the spec names, and those that the operator makes."""
+        made = {names.internal_secret_name(self.name), names.credentials_secret_name(self.name)}
+        return {name for name, _ in self._secret_keys()} | made
 
     def keys_of_secret(self, name: str) -> list[str]:
         """The keys that the spec wants in a Secret."""

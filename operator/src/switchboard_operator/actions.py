@@ -43,9 +43,10 @@ class HandOverReplicas:
 
 @dataclass(frozen=True)
 class EnsureSecret:
-    """Make the Secret with the internal token, with a random value, unless it is there."""
+    """Make a Secret of the operator's own with a random value under ``key``, unless it is there."""
 
     manifest: Manifest
+    key: str
 
 
 @dataclass(frozen=True)

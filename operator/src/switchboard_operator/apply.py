@@ -22,7 +22,7 @@ from switchboard_operator.kinds import DEPLOYMENT, EVENT, JOB, SECRET, SWITCHBOA
 from switchboard_operator.resources.base import Manifest, Owner, digest
 from switchboard_operator.snapshot import nested
 
-_TOKEN_BYTES = 32
+_SECRET_BYTES = 32
 _LONGEST_NOTE_BYTES = 1024
 _POINTER_HASH = "/metadata/annotations/" + names.HASH_ANNOTATION.replace("~", "~0").replace("/", "~1")
 
@@ -67,8 +67,8 @@ class Applier:
                     "spec": {"replicas": replicas},
                 }
                 await self._api.apply(DEPLOYMENT, namespace, body, names.SCALE_MANAGER)
-            case EnsureSecret(manifest=manifest):
-                await self._ensure_secret(manifest)
+            case EnsureSecret(manifest=manifest, key=key):
+                await self._ensure_secret(manifest, key)
             case ExpireJob(name=name, seconds=seconds):
                 body = {"spec": {"ttlSecondsAfterFinished": seconds}}
                 await self._unless_gone(self._api.patch(JOB, namespace, name, body, MERGE_PATCH))
@@ -114,10 +114,12 @@ class Applier:
         ]
         await self._api.patch(kind_of(kind), self._owner.namespace, name, body, JSON_PATCH)
 
-    async def _ensure_secret(self, manifest: Manifest) -> None:
-        token = base64.b64encode(randomness.token_urlsafe(_TOKEN_BYTES).encode()).decode()
+    async def _ensure_secret(self, manifest: Manifest, key: str) -> None:
+        # In base64 with its padding, as a sealing key has to be.
+        value = base64.urlsafe_b64encode(randomness.token_bytes(_SECRET_BYTES))
+        body = manifest | {"data": {key: base64.b64encode(value).decode()}}
         try:
-            await self._api.create(SECRET, self._owner.namespace, manifest | {"data": {"token": token}})
+            await self._api.create(SECRET, self._owner.namespace, body)
         except ApiError as error:
             if error.status != CONFLICT:
                 raise

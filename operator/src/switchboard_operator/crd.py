@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 
 from switchboard_operator import names
-from switchboard_operator.spec import Part, SwitchboardSpec, cel
+from switchboard_operator.schema import Part, cel
+from switchboard_operator.spec import SwitchboardSpec
 from switchboard_operator.state import State
 
 DEFAULT_PATH = (

@@ -83,6 +83,20 @@ def taken_over(live: Manifest) -> list[dict[str, Any]]:
     return [ours, *rest]
 
 
+def changeable(claim: Manifest, live: Manifest) -> Manifest:
+    """The manifest of a claim with what nobody can change as it is: storage class, access modes, a larger size.
+
+    The live one may have outlived a Switchboard with another spec, or have been enlarged by a person.
+    """
+    body, found = dict(claim["spec"]), live.get("spec", {})
+    body |= {field: found[field] for field in ("accessModes", "storageClassName") if field in found}
+    there = nested(found, "resources", "requests", "storage")
+    sizes = quantity(body["resources"]["requests"]["storage"]), quantity(there)
+    if isinstance(sizes[0], Decimal) and isinstance(sizes[1], Decimal) and sizes[0] < sizes[1]:
+        body["resources"] = {"requests": {"storage": there}}
+    return claim | {"spec": body}
+
+
 def owns_replicas(live: Manifest) -> bool:
     """The operator is who last set the replicas of a Deployment."""
     entries = nested(live, "metadata", "managedFields") or []
@@ -147,7 +161,8 @@ def _differences(wanted: object, live: object, path: str) -> Iterator[str]:
             yield from _member(key, value, live.get(key), path)
     elif isinstance(wanted, list):
         yield from _list_differences(wanted, live, path)
-    elif wanted != live:
+    elif wanted != live and not (wanted == "" and live is None):
+        # The API server leaves empty strings out too.
         yield path
 
 

@@ -111,7 +111,7 @@ def job_name(owner: Owner, gate: Gate) -> str:
 
 def open_gate(state: State, gate: Gate, target: Target | None, now: datetime) -> Progress | None:
     """The database is ready: the release becomes the applied one, and its roll-out begins."""
-    if target is None or target.missing or target.key != gate.key:
+    if target is None or target.waits or target.key != gate.key:
         # The release to record is not known just now; the Job's outcome waits for it.
         return None
     applied = Applied(

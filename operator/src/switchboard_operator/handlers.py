@@ -58,7 +58,7 @@ class Index:
         """A Secret was made, has changed or was deleted."""
         self._kept.drop(secret_named(namespace, name))
         for key, named in self._secrets.items():
-            if key[0] == namespace and (name in named or name == names.internal_secret_name(key[1])):
+            if key[0] == namespace and (name in named or name in secrets.made_names(key[1])):
                 self._queue.add(key)
 
     def owned_changed(self, kind: Kind, namespace: str, metadata: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Liveness, readiness and metrics, served from a thread so that a stuck event loop can be told."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -33,9 +34,24 @@ def serve(pulse: Pulse, host: str, port: int) -> ThreadingHTTPServer:
 
     A replica that does not lead is ready too: it stands by.
 
+    Args:
+        pulse: of the event loop.
+        host: an address; empty for all, of both families where this machine has both.
+        port: 0 for any free one.
+
     Raises:
         OSError: the port is in use.
     """
+
+    class Server(ThreadingHTTPServer):
+        address_family = _family_of(host)
+        daemon_threads = True
+
+        def server_bind(self) -> None:
+            """Take the address, and with an IPv6 one that stands for all of them those of IPv4."""
+            if self.address_family == socket.AF_INET6 and not host:
+                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            super().server_bind()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -59,7 +75,13 @@ def serve(pulse: Pulse, host: str, port: int) -> ThreadingHTTPServer:
         def log_message(self, *_: object) -> None:
             """Probes are not logged."""
 
-    server = ThreadingHTTPServer((host, port), Handler)
-    server.daemon_threads = True
+    server = Server((host, port), Handler)
     threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
     return server
+
+
+def _family_of(host: str) -> socket.AddressFamily:
+    """The family to listen with."""
+    if not host:
+        return socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+    return socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][0]

@@ -16,3 +16,4 @@ CONDITION = Gauge(
     "1 while a condition of a Switchboard is True.",
     ["namespace", "name", "condition"],
 )
+PAUSED = Gauge("switchboard_operator_paused", "1 while a Switchboard is paused on purpose.", ["namespace", "name"])

@@ -24,6 +24,11 @@ RETRY_ANNOTATION = f"{GROUP}/retry"
 
 RECORDER_POOL = "recorder"
 
+TOKEN_KEY = "token"  # noqa: S105 - the name of a key, not a token
+"""Key of the internal token in its Secret."""
+CREDENTIALS_KEY = "CREDENTIALS_KEYS"
+"""Key of the sealing keys in their Secret, and the variable that it becomes."""
+
 EXIT_PENDING = 3
 """``switchboard migrate --check``: something is to be applied."""
 EXIT_INCOMPATIBLE = 4
@@ -48,6 +53,11 @@ def worker_name(instance: str, pool: str) -> str:
 def internal_secret_name(instance: str) -> str:
     """Secret with the token between the api and whoever asks it for runnable work."""
     return f"{instance}-internal"
+
+
+def credentials_secret_name(instance: str) -> str:
+    """Secret with the keys that seal what businesses entrust to a Switchboard; it outlives it."""
+    return f"{instance}-credentials-keys"
 
 
 def migrate_job_name(instance: str, transition: int, step: str, run: int) -> str:

@@ -132,7 +132,7 @@ def _content(secret: Manifest | None) -> Mapping[str, str] | None:
 
 
 def _secret_names(name: str, spec: SwitchboardSpec | None, state: State) -> set[str]:
-    found = {names.internal_secret_name(name)}
+    found = secrets.made_names(name)
     if spec:
         found |= secrets.wanted_names(spec)
     if state.applied:

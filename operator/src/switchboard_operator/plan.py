@@ -79,10 +79,10 @@ def advance(target: Target | None, observed: Observed, now: datetime) -> Progres
     nonce = observed.annotations.get(names.RETRY_ANNOTATION)
     if nonce and nonce != state.retry_nonce:
         return gate.retry(state, nonce, now)
-    if (state.gate or state.applied) and not _has_token(observed):
-        # It is made first: pods see it, so going on without it would roll them now, and again when it is there.
+    if (state.gate or state.applied) and any(_unmade(observed)):
+        # They are made first: pods see them, so going on without one would roll them now, and again when it is there.
         return None
-    if target is None or target.missing:
+    if target is None or target.waits:
         return _advance_blindly(target, observed, now)
     if step := rollout.scale(state, target, observed):
         return step
@@ -96,7 +96,9 @@ def advance(target: Target | None, observed: Observed, now: datetime) -> Progres
         return step or (rollout.adopt_secrets(state, applied, observed) if applied else None)
     if applied is None or applied.key != target.key:
         return gate.begin(state, target, now)
-    return rollout.adopt(state, applied, target) or rollout.advance_rollout(state, applied, target, observed, now)
+    return rollout.adopt(state, applied, target, observed) or rollout.advance_rollout(
+        state, applied, target, observed, now
+    )
 
 
 def _advance_blindly(target: Target | None, observed: Observed, now: datetime) -> Progress | None:
@@ -120,8 +122,10 @@ def _record(step: Progress, target: Target | None, observed: Observed, now: date
 
 
 def _objects(target: Target | None, observed: Observed) -> Iterator[Action]:
-    if not _has_token(observed):
-        yield EnsureSecret(secrets.internal_secret(observed.owner))
+    for secret in _unmade(observed):
+        if secret.key == names.CREDENTIALS_KEY:
+            yield _keys_made(observed)
+        yield secret
     renderer = rollout.renderer(observed, observed.state, target.spec if target else None)
     wanted = {key_of(each): each for each in renderer.objects()}
     for key, manifest in wanted.items():
@@ -135,8 +139,23 @@ def _objects(target: Target | None, observed: Observed) -> Iterator[Action]:
             yield Delete(key, live["metadata"]["uid"])
 
 
-def _has_token(observed: Observed) -> bool:
-    return observed.secrets.get(names.internal_secret_name(observed.owner.name)) is not None
+def _unmade(observed: Observed) -> Iterator[EnsureSecret]:
+    """Secrets that the operator makes once. Only a token that is gone is made again: nothing is sealed with it."""
+    owner, found = observed.owner, observed.secrets
+    if found.get(names.internal_secret_name(owner.name)) is None:
+        yield EnsureSecret(secrets.internal_secret(owner), names.TOKEN_KEY)
+    lost = secrets.are_entrusted(observed.state.applied)
+    if found.get(names.credentials_secret_name(owner.name)) is None and not lost:
+        yield EnsureSecret(secrets.credentials_secret(owner), names.CREDENTIALS_KEY)
+
+
+def _keys_made(observed: Observed) -> Emit:
+    name = names.credentials_secret_name(observed.owner.name)
+    message = (
+        f"The Secret {name} is made, with a new key that seals what businesses entrust to Switchboard. Back it up with "
+        "the database: what was sealed with a key that is lost cannot be read."
+    )
+    return Emit("CredentialsKeyMade", message, "credentials.made")
 
 
 def _repair(manifest: Manifest, live: Manifest) -> Iterator[Action]:
@@ -146,7 +165,7 @@ def _repair(manifest: Manifest, live: Manifest) -> Iterator[Action]:
     if replicas_elsewhere and drift.owns_replicas(live):
         yield HandOverReplicas(name, live["spec"].get("replicas", 1))
     if drift.is_outdated(manifest, live):
-        yield Apply(manifest)
+        yield Apply(drift.changeable(manifest, live) if kind == "PersistentVolumeClaim" else manifest)
         return
     if kind == "PersistentVolumeClaim":
         # Volumes are enlarged by people and by storage classes; nobody makes one smaller.
@@ -209,11 +228,11 @@ def _current_job(observed: Observed) -> str | None:
 def _wanted_job(target: Target | None, observed: Observed) -> Manifest | None:
     state = observed.state
     if state.gate:
-        if state.gate.state != "Running" or target is None or target.missing or target.key != state.gate.key:
+        if state.gate.state != "Running" or target is None or target.waits or target.key != state.gate.key:
             return None
         release = Release(owner=observed.owner, spec=target.spec, release=target.release, secrets="", revision=REVISION)
         return migrate_job(release, transition=state.gate.number, step=state.gate.step, run=state.gate.run)
-    if state.applied and target and not target.missing and rollout.may_contract(state, observed):
+    if state.applied and target and not target.waits and rollout.may_contract(state, observed):
         release = rollout.renderer(observed, state, target.spec).release(state.applied)
         run = state.applied.contract.run
         return migrate_job(release, transition=state.applied.number, step="contract", run=run)
@@ -237,7 +256,7 @@ def _look_again_in(state: State, target: Target | None, observed: Observed, now:
     conditions = {condition.type: condition.status for condition in state.conditions}
     if conditions.get("Progressing") == "True" or conditions.get("Available") != "True":
         return LOOK_AGAIN_S
-    if conditions.get("Degraded") == "True" or (target and target.missing):
+    if conditions.get("Degraded") == "True" or (target and target.waits):
         return LOOK_AGAIN_S * 3
     return RESYNC_S
 

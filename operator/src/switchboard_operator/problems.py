@@ -34,6 +34,7 @@ def find_problems(state: State, target: Target | None, observed: Observed, *, av
         found.append(Problem("InvalidSpec", observed.spec_error))
     if target:
         found += [Problem("SecretMissing", sentence) for sentence in target.missing]
+        found += [Problem("SecretRefused", sentence) for sentence in target.refused]
     found += _migration(state)
     found += _pods(observed, available=available)
     if not available:

@@ -16,6 +16,7 @@ MigratedReason = Literal[
     "MigrationFailed",
     "ReleaseRefused",
     "SecretMissing",
+    "SecretRefused",
     "InvalidSpec",
 ]
 """Of the condition ``DatabaseMigrated``."""
@@ -41,6 +42,7 @@ DegradedReason = Literal[
     "AsExpected",
     "InvalidSpec",
     "SecretMissing",
+    "SecretRefused",
     "ReleaseRefused",
     "CheckFailed",
     "MigrationFailed",
@@ -75,6 +77,7 @@ EventReason = Literal[
     "ContractAttemptFailed",
     "ContractFailed",
     "SecretsChanged",
+    "CredentialsKeyMade",
     "Scaled",
     "ScaleCorrected",
     "DriftRepaired",

@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 
 from switchboard_operator import crd, names
-from switchboard_operator.spec import Part, SwitchboardSpec
+from switchboard_operator.schema import Part
+from switchboard_operator.spec import SwitchboardSpec
 from switchboard_operator.state import State
 
 DEFAULT_PATH = Path(__file__).resolve().parents[3] / "docs" / "crd-reference.md"

@@ -73,7 +73,7 @@ def may_contract(state: State, observed: Observed) -> bool:
     )
 
 
-def adopt(state: State, applied: Applied, target: Target) -> Progress | None:
+def adopt(state: State, applied: Applied, target: Target, observed: Observed) -> Progress | None:
     """Take over changes of the spec that need no migration; None when there are none."""
     update: dict[str, object] = {}
     previous = state.previous
@@ -83,13 +83,14 @@ def adopt(state: State, applied: Applied, target: Target) -> Progress | None:
             if applied.stage != "workers":
                 previous = Rendering(release=applied.release, revision=applied.revision, spec=applied.spec)
             update["stage"] = "workers"
-    if target.secrets != applied.secrets:
-        update["secrets"] = target.secrets
+    checksum = secrets.pods_checksum(target.spec, observed.secrets, observed.owner, applied.revision)
+    if checksum != applied.secrets:
+        update["secrets"] = checksum
     if not update:
         return None
     events: tuple[Emit, ...] = ()
     if "secrets" in update:
-        events = (_secrets_changed(target.secrets),)
+        events = (_secrets_changed(checksum),)
     changed = applied.model_copy(update=update)
     return Progress(state.model_copy(update={"applied": changed, "previous": previous}), events)
 
@@ -101,11 +102,11 @@ def adopt_secrets(state: State, applied: Applied, observed: Observed) -> Progres
     well it may be about another database, and then the pods wait for the gate like everything else.
     """
     spec = SwitchboardSpec.model_validate(applied.spec)
-    if secrets.missing(spec, observed.secrets, observed.owner.namespace):
+    if secrets.missing(spec, observed.secrets, observed.owner, applied) or secrets.refused(spec, observed.secrets):
         return None
     if secrets.migration_checksum(spec, observed.secrets, observed.owner) != applied.migration_secret:
         return None
-    checksum = secrets.pods_checksum(spec, observed.secrets, observed.owner)
+    checksum = secrets.pods_checksum(spec, observed.secrets, observed.owner, applied.revision)
     if checksum == applied.secrets:
         return None
     changed = applied.model_copy(update={"secrets": checksum})

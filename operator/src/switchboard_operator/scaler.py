@@ -107,7 +107,8 @@ class Scaler:
     def track(self, key: Key, spec: SwitchboardSpec | None, observed: Observed) -> None:
         """Note what a reconciliation saw."""
         wanted = set(watched_pools(spec, observed)) if spec and observed.state.applied else set()
-        token = _decoded((observed.secrets.get(names.internal_secret_name(observed.owner.name)) or {}).get("token", ""))
+        secret = observed.secrets.get(names.internal_secret_name(observed.owner.name)) or {}
+        token = _decoded(secret.get(names.TOKEN_KEY, ""))
         if spec is None or not wanted or not token:
             self.forget(key)
             return

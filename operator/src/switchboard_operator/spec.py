@@ -4,10 +4,11 @@ A default that is written here becomes part of every resource that does not set 
 systems at the next operator upgrade, so defaults stay as they are; new behaviour gets a new field.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import ConfigDict, Field, model_validator
+
+from switchboard_operator.schema import Part, Quantity, SecretKeyRef, SecretRef, cel, rules
 
 QUEUES = ("high", "default", "low", "receipts", "receipts_sync", "maintenance", "broadcasts")
 """Queues that worker pools consume; ``recordings`` belongs to the recorder."""
@@ -15,6 +16,7 @@ QUEUES = ("high", "default", "low", "receipts", "receipts_sync", "maintenance", 
 Queue = Literal["high", "default", "low", "receipts", "receipts_sync", "maintenance", "broadcasts"]
 
 RESERVED_ENV = (
+    "CREDENTIALS_KEYS",
     "DATABASE_URL",
     "INTERNAL_TOKEN",
     "METRICS_PORT",
@@ -31,46 +33,8 @@ RESERVED_ENV = (
 )
 """Variables that the operator sets itself, or that no pod of it may carry."""
 
-Quantity = (
-    Annotated[int, Field(ge=0)]
-    | Annotated[str, Field(pattern=r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$")]
-)
-"""As Kubernetes writes amounts: ``2``, ``0.5``, ``500m``, ``512Mi``."""
-ObjectName = Annotated[str, Field(min_length=1, max_length=253)]
-
-
-def cel(rule: str, message: str, field_path: str | None = None) -> dict[str, str]:
-    """One CEL rule of the CRD."""
-    found = {"rule": rule, "message": message}
-    return found | {"fieldPath": field_path} if field_path else found
-
-
-def rules(*items: dict[str, str]) -> dict[str, Any]:
-    """CEL rules for the schema of a model or field."""
-    return {"x-kubernetes-validations": list(items)}
-
-
-class Part(BaseModel):
-    """Base of every part: camelCase outside, unknown fields ignored (a newer API server may hold them)."""
-
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
-
-    def dump(self) -> dict[str, Any]:
-        """As it stands in a resource."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
-
-
-class SecretKeyRef(Part):
-    """One key of a Secret in the same namespace."""
-
-    name: ObjectName = Field(description="Name of the Secret.")
-    key: str = Field(min_length=1, max_length=253, description="Key in the Secret.")
-
-
-class SecretRef(Part):
-    """A Secret in the same namespace."""
-
-    name: ObjectName = Field(description="Name of the Secret.")
+FORBIDDEN_ENV = ("MIGRATION_DATABASE_URL", "RUN_MIGRATIONS")
+"""Of these, what no api, worker or recorder may get from a Secret either: only the migrate Job migrates."""
 
 
 class Images(Part):
@@ -130,11 +94,31 @@ class Carrier(Part):
     calls_per_second: float = Field(1.0, gt=0, description="Create requests a second on the account.")
 
 
+_NAMES_A_CLAIM = "has(self.claimName) || has(oldSelf.claimName)"
+_ANOTHER_CLAIM = "make another claim, copy the recordings, and name it in claimName"
+
+
 class Volume(Part):
     """A PersistentVolumeClaim for recordings."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            # Kubernetes refuses both. A smaller size is no fault: a claim that has grown stays as large as it is, and
+            # who reverts a change of several fields must not be kept from it.
+            cel(
+                f"{_NAMES_A_CLAIM} || (has(self.storageClassName) ? has(oldSelf.storageClassName) && "
+                "self.storageClassName == oldSelf.storageClassName : !has(oldSelf.storageClassName))",
+                f"the storage class of a claim cannot be changed: {_ANOTHER_CLAIM}",
+            ),
+            cel(
+                f"{_NAMES_A_CLAIM} || self.accessModes == oldSelf.accessModes",
+                f"the access modes of a claim cannot be changed: {_ANOTHER_CLAIM}",
+            ),
+        )
+    )
+
     claim_name: str | None = Field(None, min_length=1, max_length=253, description="A claim that exists already.")
-    size: Quantity = Field("20Gi", description="Of the claim that the operator makes.")
+    size: Quantity = Field("20Gi", description="Of the claim that the operator makes; it grows, and never shrinks.")
     storage_class_name: str | None = Field(None, max_length=253, description="The cluster's default when not set.")
     access_modes: list[Literal["ReadWriteMany", "ReadWriteOnce"]] = Field(
         default=["ReadWriteMany"],

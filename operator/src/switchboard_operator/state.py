@@ -2,13 +2,17 @@
 
 Everything that the planner must remember is here, never in the existence of a Job or in the operator's memory, so a
 new operator goes on where the old one was stopped.
+
+A newer operator may have written words that this one does not know. They count as not written, and never as a reason to
+go on: a gate is asked again from its beginning, a roll-out begins again with all its pods to be seen.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import Field
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import PydanticUseDefault
 
-from switchboard_operator.spec import Part
+from switchboard_operator.schema import Part
 
 HISTORY_LENGTH = 20
 
@@ -20,6 +24,40 @@ Outcome = Literal["Running", "Succeeded", "Failed", "Refused", "Cancelled", "Sup
 ConditionType = Literal["Ready", "DatabaseMigrated", "Available", "Progressing", "Degraded"]
 
 Text = Annotated[str, Field(max_length=32768)]
+
+
+def _known_word(value: object, parse: ValidatorFunctionWrapHandler) -> object:
+    try:
+        return parse(value)
+    except ValidationError:
+        raise PydanticUseDefault from None
+
+
+def _known_stage(value: object, parse: ValidatorFunctionWrapHandler) -> object:
+    """Not the default: at "workers" an api without a release before would be taken away."""
+    try:
+        return parse(value)
+    except ValidationError:
+        return "api"
+
+
+def _known_items(value: object, parse: ValidatorFunctionWrapHandler) -> object:
+    """The items of a list without those that have an unknown word."""
+    try:
+        return parse(value)
+    except ValidationError as error:
+        places = {item["loc"][0] for item in error.errors() if item["loc"]}
+        kept = [item for place, item in enumerate(cast("list[object]", value)) if place not in places]
+        return parse(kept)
+
+
+def _known_gate(value: object, parse: ValidatorFunctionWrapHandler) -> object:
+    """A gate that stands anywhere but where this operator knows is asked again from its beginning."""
+    try:
+        return parse(value)
+    except ValidationError:
+        begun = {key: part for key, part in cast("dict[str, object]", value).items() if key not in {"step", "state"}}
+        return parse(begun)
 
 
 class Failure(Part):
@@ -49,7 +87,7 @@ class Gate(Part):
 class Contract(Part):
     """The destructive half of a migration, after the last pod of the release before is gone."""
 
-    state: ContractState = Field("Pending", description="What became of it.")
+    state: Annotated[ContractState, WrapValidator(_known_word)] = Field("Pending", description="What became of it.")
     run: int = Field(1, description="Counts its Jobs, retries included.")
     failure: Failure | None = None
 
@@ -70,7 +108,7 @@ class Applied(Rendering):
     version: str = Field(description="Its version.")
     secrets: str = Field(description="Checksum of the Secrets that the pods see.")
     migration_secret: str = Field(description="Checksum of the owner's URL that was migrated.")
-    stage: Stage = Field("workers", description="How far its roll-out is.")
+    stage: Annotated[Stage, WrapValidator(_known_stage)] = Field("workers", description="How far its roll-out is.")
     contract: Contract = Contract()
 
 
@@ -119,19 +157,19 @@ class State(Part):
     observed_generation: int = Field(0, description="Generation of the resource that the operator has looked at.")
     version: str | None = Field(None, description="The release that passed its gate.")
     selector: str | None = Field(None, description="Of the api's pods, for the scale subresource.")
-    conditions: list[Condition] = Field(
+    conditions: Annotated[list[Condition], WrapValidator(_known_items)] = Field(
         default=[],
         max_length=16,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     roles: dict[str, RoleStatus] = Field(default={}, description="Replicas per role.")
     transitions: int = Field(0, description="How many transitions there have been.")
-    gate: Gate | None = None
+    gate: Annotated[Gate | None, WrapValidator(_known_gate)] = None
     applied: Applied | None = None
     previous: Rendering | None = Field(None, description="What the api is rendered from until the workers are done.")
     retry_nonce: str | None = Field(None, description="The latest retry annotation that was obeyed.")
     scaling: dict[str, int] = Field(default={}, description="Replicas per pool, where the operator scales by itself.")
-    history: list[HistoryEntry] = Field(
+    history: Annotated[list[HistoryEntry], WrapValidator(_known_items)] = Field(
         default=[], max_length=HISTORY_LENGTH, description="The latest transitions, the oldest first."
     )
     last_error: LastError | None = None

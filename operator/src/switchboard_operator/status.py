@@ -178,6 +178,8 @@ def _migrated(state: State, target: Target | None, observed: Observed) -> Verdic
         return Verdict(status=True, reason="UpToDate", message=message)
     if target and target.missing:
         return Verdict(status=False, reason="SecretMissing", message=" ".join(target.missing))
+    if target and target.refused:
+        return Verdict(status=False, reason="SecretRefused", message=" ".join(target.refused))
     if observed.spec_error:
         return Verdict(status=False, reason="InvalidSpec", message=observed.spec_error)
     return Verdict(status=None, reason="Pending", message="The migration has not begun yet.")

@@ -76,6 +76,15 @@ def test_every_alert_says_what_happened_and_what_to_do(chart: Path) -> None:
             assert alert["annotations"][part].endswith("."), (alert["alert"], part)
 
 
+def test_nobody_is_woken_for_a_switchboard_that_was_paused_on_purpose() -> None:
+    expression = next(alert["expr"] for alert in alerts(OPERATOR) if alert["alert"] == "SwitchboardNotReady")
+
+    # As the leader sees it: matched by pod, and before the leader is asked for.
+    ready, _, rest = expression.partition("unless on (namespace, name, pod) switchboard_operator_paused{job=")
+    assert 'condition="Ready"} == 0' in ready
+    assert "== 1\nand on (pod) switchboard_operator_leader" in rest
+
+
 @pytest.mark.parametrize("chart", BOTH, ids=lambda chart: chart.name)
 def test_panels_say_what_they_show_and_do_not_overlap(chart: Path) -> None:
     taken: set[tuple[int, int]] = set()

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from switchboard_cli.client import ApiClient
 from switchboard_cli.commands.business import parse_hours
+from switchboard_cli.commands.leads_bulk import lead_changes, lead_filter
 from switchboard_cli.commands.run_order import Detection, RunOrder, parse_retries
 from switchboard_cli.commands.serve import load_service
 from switchboard_cli.errors import CliError
@@ -105,3 +106,29 @@ def test_the_demo_says_in_one_sentence_that_a_wheel_is_missing(tmp_path: Path, m
 def test_the_demo_says_in_one_sentence_that_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: _Disk(10**9, 10**9, 0))
     assert " has 0 MB free and 500 MB are needed: free some space" in demo(tmp_path, monkeypatch)
+
+
+def test_leads_to_change_have_to_be_named() -> None:
+    assert lead_filter([1, 2], ["spring"], 3, "UTC", False, False) == {
+        "ids": [1, 2],
+        "tags": ["spring"],
+        "import_id": 3,
+        "timezone": "UTC",
+        "do_not_call": False,
+    }
+    assert lead_filter(None, None, None, None, None, True) == {"all": True}
+    with pytest.raises(CliError, match="Say which leads"):
+        lead_filter(None, None, None, None, None, False)
+    with pytest.raises(CliError, match="--all means every lead"):
+        lead_filter(None, ["spring"], None, None, None, True)
+
+
+def test_changes_are_read_as_people_write_them() -> None:
+    assert lead_changes(["a"], None, None, ["plan=pro=x", "empty="], ["old"]) == {
+        "add_tags": ["a"],
+        "attributes": {"plan": "pro=x", "empty": "", "old": None},
+    }
+    with pytest.raises(CliError, match="Say what to change"):
+        lead_changes(None, None, None, None, None)
+    with pytest.raises(CliError, match="write name=value"):
+        lead_changes(None, None, None, ["plan"], None)

@@ -4,19 +4,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 
 from switchboard_cli.demo.environment import Addresses, CarrierAccount, for_migration, for_service, for_simulator, kept
 from switchboard_cli.demo.speech import Heard, compared, sentences_by_sha256
 from switchboard_cli.demo.summary import Summary, excerpts, outcome_of, summarise
 
-AT = Addresses(
-    database="postgresql+psycopg://app@127.0.0.1/x",
-    owner_database="postgresql+psycopg://owner@127.0.0.1/x",
-    redis="redis://127.0.0.1/0",
-    api="http://127.0.0.1:8000",
-    simulator="http://127.0.0.1:8090",
-    recordings=Path("/tmp/recordings"),
-)
+
+def addresses() -> Addresses:
+    return Addresses(
+        database="postgresql+psycopg://app@127.0.0.1/x",
+        owner_database="postgresql+psycopg://owner@127.0.0.1/x",
+        redis="redis://127.0.0.1/0",
+        api="http://127.0.0.1:8000",
+        simulator="http://127.0.0.1:8090",
+        recordings=Path("/tmp/recordings"),
+    )
+
+
+AT = addresses()
 
 
 def call(status: str, *answered_by: str | None, reason: str | None = None) -> dict[str, Any]:
@@ -116,6 +122,16 @@ def test_only_the_migration_gets_the_owners_connection() -> None:
     services = [for_service(role, 1, account, AT) for role in ("api", "worker", "recorder")]
     assert for_migration(AT)["MIGRATION_DATABASE_URL"] == AT.owner_database
     assert not any(AT.owner_database in variables.values() for variables in services)
+
+
+def test_what_is_entrusted_is_opened_by_api_and_workers_of_one_run() -> None:
+    account = CarrierAccount()
+    api, worker, recorder = (for_service(role, 1, account, AT) for role in ("api", "worker", "recorder"))
+    Fernet(api["CREDENTIALS_KEYS"])
+    assert api["CREDENTIALS_KEYS"] == worker["CREDENTIALS_KEYS"] != addresses().sealing_key
+    assert api["TRUSTED_HOSTS"] == "127.0.0.1"
+    assert not {"CREDENTIALS_KEYS", "TRUSTED_HOSTS"} & recorder.keys()
+    assert AT.sealing_key not in repr(AT)
 
 
 def test_carrier_and_services_have_the_same_account() -> None:

@@ -23,8 +23,19 @@ COMMANDS = [
     "tasks show",
     "tasks cancel",
     "tasks watch",
+    "ledger connect",
+    "ledger connections",
+    "ledger sync",
+    "ledger import",
+    "ledger transactions",
+    "ledger counterparties",
     "recordings list",
     "recordings search",
+    "mailbox connect",
+    "mailbox list",
+    "mailbox rules",
+    "mailbox sort",
+    "mailbox remove",
 ]
 # They have no key to use, or make their own.
 WITHOUT_API = {"demo", "migrate", "openapi", "business create"}

@@ -27,6 +27,7 @@ from switchboard_operator.actions import (
 from switchboard_operator.kinds import ObjectKey, key_of
 from switchboard_operator.plan import plan
 from switchboard_operator.resources.base import Manifest
+from switchboard_operator.secrets import made_names
 from switchboard_operator.snapshot import Observed, PodView
 from switchboard_operator.spec import SwitchboardSpec
 from switchboard_operator.state import State
@@ -61,7 +62,7 @@ class FakeCluster:
         self.generation = 1
         self.annotations: dict[str, str] = {}
         self.status: dict[str, Any] = {}
-        self.secrets: dict[str, dict[str, str] | None] = make_secrets() | {"main-internal": None}
+        self.secrets: dict[str, dict[str, str] | None] = make_secrets() | dict.fromkeys(made_names(OWNER.name))
         self.objects: dict[ObjectKey, Manifest] = {}
         self.pods: list[Pod] = []
         self.each_round: Callable[[], None] = lambda: None
@@ -150,8 +151,9 @@ class FakeCluster:
                 self.resource_version += 1
             case Emit():
                 self.events.append(action)
-            case EnsureSecret():
-                self.secrets["main-internal"] = self.secrets.get("main-internal") or {"token": "cmFuZG9t"}
+            case EnsureSecret(manifest=manifest, key=key):
+                name = manifest["metadata"]["name"]
+                self.secrets[name] = self.secrets.get(name) or {key: "cmFuZG9t"}
             case ExpireJob(name=name, seconds=seconds):
                 self.objects["Job", name]["spec"]["ttlSecondsAfterFinished"] = seconds
             case HandOverReplicas(name=name, replicas=replicas):

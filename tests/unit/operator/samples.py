@@ -38,12 +38,13 @@ def make_spec(version: str = "1.0.0", **changes: Any) -> SwitchboardSpec:
 
 
 def make_secrets() -> dict[str, dict[str, str] | None]:
-    """The Secrets that ``spec_dict`` names."""
+    """The Secrets that ``spec_dict`` names, and those that the operator makes."""
     return {
         "switchboard-db": {"url": "YXBw", "ownerUrl": "b3duZXI="},
         "switchboard-redis": {"url": "cmVkaXM="},
         "twilio": {"accountSid": "QUM=", "authToken": "dG9rZW4="},
         "main-internal": {"token": "cmFuZG9t"},
+        "main-credentials-keys": {"CREDENTIALS_KEYS": "a2V5"},
     }
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from switchboard_operator import names
-from switchboard_operator.drift import compare, owns_replicas, quantity, taken_over
+from switchboard_operator.drift import changeable, compare, owns_replicas, quantity, taken_over
 
 
 def manifest(**spec: Any) -> dict[str, Any]:
@@ -36,6 +36,8 @@ def entry(manager: str, fields: dict[str, Any], operation: str = "Update", **mor
         ),
         ({"env": [{"name": "A", "value": "1"}]}, {"env": [{"name": "B"}, {"name": "A", "value": "1"}]}, ()),
         ({"env": [{"name": "A", "value": "1"}]}, {"env": []}, ("spec.env[A]",)),
+        ({"env": [{"name": "A", "value": ""}]}, {"env": [{"name": "A"}]}, ()),
+        ({"env": [{"name": "A", "value": ""}]}, {"env": [{"name": "A", "value": "1"}]}, ("spec.env[A].value",)),
         ({"args": ["a", "b"]}, {"args": ["a"]}, ("spec.args",)),
         ({"args": ["a", "b"]}, {"args": ["a", "c"]}, ("spec.args[1]",)),
         ({"emptyDir": {}}, {}, ()),
@@ -98,3 +100,31 @@ def test_equal_quantities(one: object, other: object) -> None:
 
 def test_what_is_no_quantity_is_compared_as_it_is() -> None:
     assert quantity("much") == "much"
+
+
+def claim(size: str, **more: Any) -> dict[str, Any]:
+    return manifest(resources={"requests": {"storage": size}}, **more)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "asked_for"),
+    [
+        (claim("20Gi"), claim("10Gi", volumeName="pv"), claim("20Gi")),
+        (claim("10Gi"), claim("20Gi"), claim("20Gi")),
+        (claim("1024Mi"), claim("1Gi"), claim("1024Mi")),
+        (
+            claim("1Gi", storageClassName="fast"),
+            claim("1Gi", storageClassName="slow"),
+            claim("1Gi", storageClassName="slow"),
+        ),
+        (claim("1Gi", accessModes=["A"]), claim("1Gi", accessModes=["B"]), claim("1Gi", accessModes=["B"])),
+    ],
+    ids=["grows", "does not shrink", "the same", "keeps its class", "keeps its access modes"],
+)
+def test_of_a_claim_only_that_is_asked_for_which_can_be_had(
+    wanted: dict[str, Any], found: dict[str, Any], asked_for: dict[str, Any]
+) -> None:
+    before = str(wanted)
+
+    assert changeable(wanted, found) == asked_for
+    assert str(wanted) == before

@@ -83,6 +83,31 @@ def test_a_database_that_needs_nothing_is_only_checked() -> None:
     assert steps(cluster, before) == [("1.1.0", "check"), ("1.1.0", "contract")]
 
 
+def test_an_operator_with_other_migrate_commands_sends_nobody_through_the_gate() -> None:
+    cluster = installed()
+    cluster.status["applied"]["key"] = "made with the commands of another operator"
+    pods = {pod.name for pod in cluster.pods}
+    before = len(cluster.database.runs)
+
+    cluster.settle()
+    cluster.change(logging={"level": "DEBUG"})
+    cluster.settle()
+
+    assert cluster.state.transitions == 1
+    assert steps(cluster, before) == []
+    assert not pods & {pod.name for pod in cluster.pods}
+
+
+def test_an_image_of_that_version_that_is_another_goes_through_the_gate_all_the_same() -> None:
+    cluster = installed()
+    cluster.status["applied"]["key"] = "made with the commands of another operator"
+
+    cluster.change(images={"migrate": "mirror.example.com/switchboard-api:1.0.0"})
+    cluster.settle()
+
+    assert cluster.state.transitions == 2
+
+
 def test_there_and_back_are_three_transitions_each_with_its_check() -> None:
     cluster = installed()
     for version in ("1.1.0", "1.0.0"):

@@ -1,5 +1,6 @@
 """Events wake the right Switchboards, and the process says how it is."""
 
+import socket
 import urllib.error
 import urllib.request
 from typing import Any
@@ -43,6 +44,7 @@ def index(woken: Woken) -> Index:
     [
         ("calls", "twilio", [("calls", "main")]),
         ("calls", "main-internal", [("calls", "main")]),
+        ("calls", "main-credentials-keys", [("calls", "main")]),
         ("calls", "unrelated", []),
         ("other", "twilio", []),
     ],
@@ -112,9 +114,9 @@ def test_a_wrong_setting_is_named(name: str, value: str) -> None:
         Settings.from_environment({name: value})
 
 
-def ask(port: int, path: str) -> int:
+def ask(port: int, path: str, host: str = "127.0.0.1") -> int:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=5) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         error.close()
@@ -139,3 +141,15 @@ def test_probes_tell_a_stuck_loop_and_a_replica_that_waits() -> None:
         server.server_close()
 
     assert (waiting, early, late, recovered) == (503, [200, 200, 200, 404], 503, 200)
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_probes_are_answered_on_a_node_that_has_only_ipv6_as_well() -> None:
+    server = serve(Pulse(), "", 0)
+    try:
+        answers = [ask(server.server_port, "/healthz", host) for host in ("127.0.0.1", "[::1]")]
+    finally:
+        server.shutdown()
+        server.server_close()
+
+    assert answers == [200, 200]

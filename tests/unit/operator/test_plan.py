@@ -263,6 +263,18 @@ def test_recordings_are_not_deleted_because_the_spec_names_another_storage() -> 
     assert ("PersistentVolumeClaim", "main-recordings") in cluster.objects
 
 
+def test_a_claim_that_cannot_be_made_smaller_holds_nothing_else_up() -> None:
+    cluster = installed(storage={"volume": {"size": "20Gi"}})
+    cluster.change(storage={"volume": {"size": "10Gi"}}, logging={"level": "DEBUG"})
+
+    cluster.settle()
+
+    claim = cluster.objects["PersistentVolumeClaim", "main-recordings"]
+    assert claim["spec"]["resources"]["requests"]["storage"] == "20Gi"
+    assert cluster.condition("Ready") == ("True", "Ready")
+    assert writes(cluster) == []
+
+
 def test_a_missing_secret_is_named_and_nothing_begins() -> None:
     cluster = FakeCluster()
     cluster.secrets["twilio"] = None

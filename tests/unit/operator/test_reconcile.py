@@ -6,6 +6,8 @@ import copy
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
+from prometheus_client import REGISTRY
 
 from switchboard_operator import names
 from switchboard_operator.actions import Apply, Delete, Emit, TakeOver, WriteStatus
@@ -16,6 +18,7 @@ from switchboard_operator.observe import Key, parse_spec
 from switchboard_operator.reconcile import Reconciler
 from switchboard_operator.resources.serviceaccount import service_account
 from switchboard_operator.scaler import Scaler
+from switchboard_operator.secrets import made_names
 from switchboard_operator.state import State
 from switchboard_operator.workqueue import WorkQueue
 from unit.operator.fake_api import FakeApi
@@ -29,7 +32,7 @@ def server() -> FakeApi:
     metadata = {"name": "main", "uid": OWNER.uid}
     found.put("switchboards", {"metadata": metadata, "spec": spec_dict()})
     for name, data in make_secrets().items():
-        if name != "main-internal":
+        if name not in made_names("main"):
             found.put("secrets", {"metadata": {"name": name}, "data": data})
     return found
 
@@ -89,17 +92,26 @@ def test_a_finished_check_opens_the_gate_and_a_rest_writes_nothing() -> None:
     assert len(api.writes()) == before
 
 
-def test_the_internal_token_is_random_and_made_once() -> None:
+@pytest.mark.parametrize(
+    ("name", "key"), [("main-internal", "token"), ("main-credentials-keys", "CREDENTIALS_KEYS")], ids=["token", "keys"]
+)
+def test_what_the_operator_makes_up_is_random_and_made_once(name: str, key: str) -> None:
     one, two = server(), server()
     reconcile(one, times=3)
     reconcile(two, times=2)
-    tokens = [api.objects["calls", "secrets", "main-internal"]["data"]["token"] for api in (one, two)]
+    found = [base64.b64decode(api.objects["calls", "secrets", name]["data"][key]) for api in (one, two)]
 
-    assert tokens[0] != tokens[1]
-    assert len(base64.b64decode(tokens[0])) >= 32
-    assert [path for verb, path in one.writes() if verb == "POST" and path.endswith("/secrets")] == [
-        "/api/v1/namespaces/calls/secrets"
-    ]
+    assert found[0] != found[1]
+    assert len(base64.urlsafe_b64decode(found[0])) == 32
+    made = [path for verb, path in one.writes() if verb == "POST" and path.endswith("/secrets")]
+    assert made == ["/api/v1/namespaces/calls/secrets"] * 2
+
+
+def test_the_sealing_key_is_one_that_the_services_take() -> None:
+    api = server()
+    reconcile(api, times=2)
+
+    Fernet(base64.b64decode(api.objects["calls", "secrets", "main-credentials-keys"]["data"]["CREDENTIALS_KEYS"]))
 
 
 def test_nothing_is_written_without_the_lease() -> None:
@@ -233,6 +245,21 @@ def test_a_spec_that_cannot_be_used_names_the_field() -> None:
 
     assert spec is None
     assert "spec.version" in sentence
+
+
+def test_prometheus_is_told_of_a_pause_and_of_its_end() -> None:
+    def told() -> float | None:
+        return REGISTRY.get_sample_value("switchboard_operator_paused", {"namespace": "calls", "name": "main"})
+
+    api, seen = server(), []
+    for paused in (False, True):
+        api.objects["calls", "switchboards", "main"]["spec"]["paused"] = paused
+        reconcile(api)
+        seen.append(told())
+    del api.objects["calls", "switchboards", "main"]
+    reconcile(api)
+
+    assert [*seen, told()] == [0.0, 1.0, None]
 
 
 def test_keda_is_noticed() -> None:

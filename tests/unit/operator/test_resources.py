@@ -16,17 +16,17 @@ from switchboard_operator.spec import SwitchboardSpec
 from switchboard_operator.state import Applied, Stage, State
 from unit.operator.samples import OWNER, containers, environment, make_spec, spec_dict
 
-RECORDED = Path(__file__).parent / "templates_revision_1.json"
+RECORDED = Path(__file__).parent
 VOLUME = {"volume": {"size": "50Gi"}}
 
 
-def applied(spec: SwitchboardSpec, stage: Stage = "done") -> Applied:
+def applied(spec: SwitchboardSpec, stage: Stage = "done", revision: int = REVISION) -> Applied:
     return Applied(
         number=1,
         key="key",
         version=spec.version,
         release="release",
-        revision=REVISION,
+        revision=revision,
         spec=spec.dump(),
         secrets="checksum",
         migration_secret="checksum",
@@ -34,9 +34,11 @@ def applied(spec: SwitchboardSpec, stage: Stage = "done") -> Applied:
     )
 
 
-def rendered(spec: SwitchboardSpec | None = None, *, keda: bool = False) -> dict[tuple[str, str], Manifest]:
+def rendered(
+    spec: SwitchboardSpec | None = None, *, keda: bool = False, revision: int = REVISION
+) -> dict[tuple[str, str], Manifest]:
     spec = spec or make_spec()
-    state = State(applied=applied(spec))
+    state = State(applied=applied(spec, revision=revision))
     existing = frozenset({"main-worker-calls", "main-recorder"}) if keda else frozenset()
     objects = Renderer(OWNER, state, spec, keda=keda, existing=existing).objects()
     return {key_of(each): each for each in objects}
@@ -259,15 +261,41 @@ def test_scaling_never_waits_for_a_gate() -> None:
     assert mixed.version == "1.0.0"
 
 
-def test_an_operator_upgrade_alone_restarts_nothing() -> None:
-    """Pod templates of revision 1 are what they were when it was released.
+@pytest.mark.parametrize("revision", range(1, REVISION + 1))
+def test_an_operator_upgrade_alone_restarts_nothing(revision: int) -> None:
+    """Pod templates of every revision are what they were when it was released.
 
-    To change a template, render it differently for a new ``REVISION`` and record that one in a second file.
+    To change a template, render it differently for a new ``REVISION`` and record that one in a file of its own.
     """
-    objects = rendered(make_spec(storage=VOLUME), keda=False)
+    spec = make_spec(storage=VOLUME, envFromSecrets=[{"name": "more"}])
     templates: dict[str, Any] = {
-        name: manifest["spec"]["template"] for (kind, name), manifest in objects.items() if kind == "Deployment"
+        name: manifest["spec"]["template"]
+        for (kind, name), manifest in rendered(spec, revision=revision).items()
+        if kind == "Deployment"
     }
 
-    assert REVISION == 1
-    assert templates == json.loads(RECORDED.read_text("utf-8"))
+    assert templates == json.loads((RECORDED / f"templates_revision_{revision}.json").read_text("utf-8"))
+
+
+def test_secrets_become_variables_and_those_of_the_user_decide() -> None:
+    spec = make_spec(storage={"url": "s3://recordings", "secretRef": {"name": "s3"}}, envFromSecrets=[{"name": "more"}])
+    found = {
+        name: [each["secretRef"]["name"] for each in next(containers(manifest))["envFrom"]]
+        for (kind, name), manifest in rendered(spec).items()
+        if kind == "Deployment"
+    }
+
+    # Of two Secrets with the same key the later one decides.
+    assert found["main-api"] == found["main-worker-calls"] == ["main-credentials-keys", "more", "s3"]
+    assert found["main-recorder"] == ["more", "s3"]
+
+
+def test_the_recorder_gets_no_sealing_key_from_wherever() -> None:
+    assert environment(rendered()["Deployment", "main-recorder"])["CREDENTIALS_KEYS"] == ""
+    assert "envFrom" not in next(containers(rendered()["Deployment", "main-recorder"]))
+
+
+def test_the_migrate_job_gets_no_secret_but_the_owners_url() -> None:
+    spec = make_spec(envFromSecrets=[{"name": "more"}])
+
+    assert "envFrom" not in next(containers(job(spec=spec)))

@@ -42,6 +42,7 @@ def test_names_of_objects_are_the_operators() -> None:
     assert names.recorder_name("main") == operator_names.recorder_name("main")
     assert names.worker_name("main", "calls") == operator_names.worker_name("main", "calls")
     assert names.internal_secret_name("main") == operator_names.internal_secret_name("main")
+    assert names.credentials_secret_name("main") == operator_names.credentials_secret_name("main")
     assert names.API_PORT == pods.API_PORT
 
 
@@ -70,8 +71,9 @@ def test_secrets_are_the_ones_that_the_operator_reads() -> None:
     )
     found = resource(spec)
     wanted = secrets.needs(make_spec(**spec))
-    assert found.secret_names == {need.name for need in wanted} | {"main-internal"}
-    for name in found.secret_names - {"main-internal"}:
+    made = secrets.made_names("main")
+    assert found.secret_names == {need.name for need in wanted} | made
+    for name in found.secret_names - made:
         assert found.keys_of_secret(name) == sorted({need.key for need in wanted if need.name == name and need.key})
 
 

@@ -40,6 +40,7 @@ def encoded(data: bytes) -> str:
         ("token='hunter 2' next", "token='***' next"),
         ('password="hunter 2', 'password="***'),
         ("TWILIO_AUTH_TOKEN=abc DEBUG=1", "TWILIO_AUTH_TOKEN=*** DEBUG=1"),
+        ("CREDENTIALS_KEYS=new,old DEBUG=1", "CREDENTIALS_KEYS=*** DEBUG=1"),
         ("apiKey: hunter2", "apiKey: ***"),
         ("Authorization: Bearer hunter2hunter2", "Authorization: *** ***"),
         ("curl -H 'Bearer hunter2hunter2'", "curl -H 'Bearer ***'"),
@@ -145,6 +146,12 @@ def test_cleaning_twice_changes_nothing(text: str, secret: str) -> None:
 def test_the_parts_of_a_known_json_document_are_known_too() -> None:
     document = json.dumps({"type": "service_account", "private": {"material": "qwertzuiop-asdfghjkl"}})
     assert Redactor([document]).text("material qwertzuiop-asdfghjkl") == "material ***"
+
+
+def test_each_key_of_a_known_list_is_known_too() -> None:
+    newer, older = "3q2-7wXYabcdefgh3q2-7wXY", "Zk3q27wXYabcdefghZk3q27w"
+    redactor = Redactor([f"{newer},{older}"])
+    assert redactor.text(f"sealed with {older}, opened with {newer}") == "sealed with ***, opened with ***"
 
 
 def test_a_known_value_that_is_an_ordinary_word_hides_no_secret_from_other_rules() -> None:

@@ -36,12 +36,14 @@ def test_of_variables_only_harmless_values_are_left() -> None:
         {"name": "LOG_LEVEL", "value": "INFO"},
         {"name": "RECORDINGS_URL", "value": "s3://key:hunter2@bucket"},
         {"name": "ANYTHING", "value": "hunter2"},
+        {"name": "CREDENTIALS_KEYS", "value": ""},
         {"name": "DATABASE_URL", "valueFrom": {"secretKeyRef": {"name": "db", "key": "url"}}},
     ]
     assert redact_object({"spec": {"containers": [{"env": env}]}}, REDACTOR)["spec"]["containers"][0]["env"] == [
         {"name": "LOG_LEVEL", "value": "INFO"},
         {"name": "RECORDINGS_URL", "value": "s3://key:***@bucket"},
         {"name": "ANYTHING", "value": "***"},
+        {"name": "CREDENTIALS_KEYS", "value": ""},
         {"name": "DATABASE_URL", "valueFrom": {"secretKeyRef": {"name": "db", "key": "url"}}},
     ]
 

@@ -11,10 +11,12 @@ from switchboard_operator.spec import SwitchboardSpec
 
 Manifest = dict[str, Any]
 
-REVISION = 1
+REVISION = 2
 """Of the pod templates. Running releases keep the revision that they were rolled out with, so that an operator upgrade
-restarts nothing: a change of a template needs a new revision beside the old one, and a test compares the old one with
-a recorded copy."""
+restarts nothing: a change of a template needs a new revision beside the old one, and a test compares each with a
+recorded copy."""
+ENV_FROM_SECRETS = 2
+"""The first revision whose pods get variables from Secrets: the sealing keys, envFromSecrets, the storage's."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from switchboard_operator.resources.base import (
 )
 from switchboard_operator.resources.pods import Json
 from switchboard_operator.resources.pvc import claim_name, is_for_one_node
-from switchboard_operator.spec import Placement, SecretKeyRef, WorkerPool
+from switchboard_operator.schema import SecretKeyRef
+from switchboard_operator.spec import Placement, WorkerPool
 
 PROGRESS_DEADLINE_S = 600
 
@@ -21,7 +22,7 @@ PROGRESS_DEADLINE_S = 600
 def api_deployment(release: Release, replicas: int) -> Manifest:
     """The api: serves until every proxy knows that it leaves."""
     spec = release.spec
-    token = SecretKeyRef(name=names.internal_secret_name(release.owner.name), key="token")
+    token = SecretKeyRef(name=names.internal_secret_name(release.owner.name), key=names.TOKEN_KEY)
     extra: list[Json] = [
         {"name": "SWITCHBOARD_PORT", "value": str(pods.API_PORT)},
         pods.secret_env("INTERNAL_TOKEN", token),
@@ -32,6 +33,7 @@ def api_deployment(release: Release, replicas: int) -> Manifest:
         "lifecycle": {"preStop": {"sleep": {"seconds": pods.PRE_STOP_S}}},
     }
     _probe(main, "http")
+    pods.add_env_from(main, release, "api")
     pod = pods.pod_spec(release, main, grace_s=pods.PRE_STOP_S + pods.DRAIN_S + pods.MARGIN_S)
     claim = claim_name(release.owner, spec)
     if claim:
@@ -61,6 +63,7 @@ def _background(
 ) -> Manifest:
     main["ports"] = [{"name": "metrics", "containerPort": pods.METRICS_PORT, "protocol": "TCP"}]
     _probe(main, "metrics")
+    pods.add_env_from(main, release, role)
     pod = pods.pod_spec(release, main, grace_s=pods.DRAIN_S + pods.MARGIN_S)
     claim = claim_name(release.owner, release.spec)
     if claim and role == "recorder":

@@ -18,7 +18,7 @@ def trigger_authentication(owner: Owner) -> Manifest:
     """Lets KEDA show the internal token to the api."""
     body = {
         "secretTargetRef": [
-            {"parameter": "token", "name": names.internal_secret_name(owner.name), "key": "token"},
+            {"parameter": "token", "name": names.internal_secret_name(owner.name), "key": names.TOKEN_KEY},
         ]
     }
     return manifest(API_VERSION, "TriggerAuthentication", owner.name, owner, labels(owner), spec=body)

@@ -3,8 +3,9 @@
 from typing import Any
 
 from switchboard_operator import names
-from switchboard_operator.resources.base import Owner, Release, selector_labels
-from switchboard_operator.spec import Placement, Resources, SecretKeyRef, SwitchboardSpec
+from switchboard_operator.resources.base import ENV_FROM_SECRETS, Owner, Release, selector_labels
+from switchboard_operator.schema import SecretKeyRef
+from switchboard_operator.spec import Placement, Resources, SwitchboardSpec
 
 API_PORT = 8000
 METRICS_PORT = 9100
@@ -67,10 +68,23 @@ def service_env(release: Release, extra: list[Json]) -> list[Json]:
     return [each for each in env + extra if each["name"] not in replaced] + own
 
 
-def env_from(spec: SwitchboardSpec) -> list[Json]:
-    """Secrets whose keys become variables."""
+def add_env_from(main: Json, release: Release, role: str) -> None:
+    """Add the Secrets whose keys become variables; of two with the same key the later one decides.
+
+    So a user's own Secret goes before the keys that the operator has made.
+    """
+    if release.revision < ENV_FROM_SECRETS:
+        return
+    spec = release.spec
     refs = [*spec.env_from_secrets, *([spec.storage.secret_ref] if spec.storage.secret_ref else [])]
-    return [{"secretRef": {"name": ref.name}} for ref in refs]
+    found = [ref.name for ref in refs]
+    if role == "recorder":
+        # It opens nothing that was entrusted, so it does not get the keys from a Secret of the user either.
+        main["env"].append({"name": names.CREDENTIALS_KEY, "value": ""})
+    else:
+        found.insert(0, names.credentials_secret_name(release.owner.name))
+    if found:
+        main["envFrom"] = [{"secretRef": {"name": name}} for name in found]
 
 
 def resources(found: Resources) -> Json:

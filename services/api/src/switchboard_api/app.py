@@ -7,8 +7,10 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 
-from switchboard_api import docs, health, live, metrics, problems
+from switchboard_api import docs, health, live, metrics, problems, unsubscribe, web
+from switchboard_api.addresses import ClientAddresses
 from switchboard_api.body import BodyLimit
+from switchboard_api.entrance import Entrance
 from switchboard_api.feed import ChangeFeed
 from switchboard_api.observe import Observe
 from switchboard_api.openapi import DESCRIPTION, TAGS, describe
@@ -19,15 +21,17 @@ from switchboard_api.routes import (
     leads,
     ledger,
     mailbox,
+    mailbox_receipts,
     outbound_calls,
     receipts,
     recordings,
+    search,
     tasks,
     tenancy,
 )
 from switchboard_api.runnable import RunnableWork, count_runnable
 from switchboard_api.startup import Startup
-from switchboard_api.webhooks import twilio
+from switchboard_api.webhooks import messages, twilio
 from switchboard_core.logs import get_logger
 from switchboard_core.redis import make_redis
 from switchboard_core.runtime import Runtime
@@ -45,14 +49,18 @@ ROUTERS: tuple[APIRouter, ...] = (
     recordings.router,
     receipts.router,
     mailbox.router,
+    mailbox_receipts.router,
+    search.router,
     ledger.router,
     broadcasts.router,
     twilio.router,
+    messages.router,
+    unsubscribe.router,
     autoscaling.router,
 )
 
 # Paths that take more than settings.max_body_bytes.
-IMPORTS = ("/api/leads/import",)
+IMPORTS = ("/api/leads/import", "/api/ledger/import")
 
 LIVE_QUIET_S = 10.0
 """Seconds without a change after which a live socket reads the task again, or pings."""
@@ -90,15 +98,24 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.state.runtime = runtime
     app.state.startup = Startup(runtime)
     app.state.limiter_redis = limiter_redis
-    app.state.rate_limiter = RateLimiter(limiter_redis, settings.rate_limit_per_minute)
+    app.state.rate_limiter = RateLimiter(limiter_redis)
+    app.state.entrance = Entrance(
+        runtime.database,
+        app.state.rate_limiter,
+        ClientAddresses(settings.trusted_proxies),
+        settings.failed_keys_per_minute,
+    )
     app.state.runnable_work = RunnableWork(lambda: count_runnable(runtime))
     app.state.live_quiet_s = LIVE_QUIET_S
     problems.install(app)
     docs.install(app)
     for router in ROUTERS:
         app.include_router(router)
+    web.install(app)
     app.add_middleware(
-        BodyLimit, default=settings.max_body_bytes, by_path=dict.fromkeys(IMPORTS, settings.max_import_bytes)
+        BodyLimit,
+        default=settings.max_body_bytes,
+        by_path=dict.fromkeys(IMPORTS, settings.max_import_bytes) | search.BODY_LIMITS,
     )
     app.add_middleware(Observe)
     return app

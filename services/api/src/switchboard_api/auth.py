@@ -12,11 +12,12 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
+from switchboard_api.entrance import Entrance, TooManyFailuresError
 from switchboard_api.problems import Problem
 from switchboard_api.ratelimit import RateLimiter
 from switchboard_core.runtime import Runtime
 from switchboard_core.tenancy.models import Role
-from switchboard_core.tenancy.service import AuthenticationError, Caller, authenticate
+from switchboard_core.tenancy.service import AuthenticationError, Caller
 
 __all__ = ["Agent", "Caller", "Owner", "RuntimeDep", "Viewer", "get_runtime", "unauthenticated"]
 
@@ -48,23 +49,30 @@ async def _caller(
 ) -> Caller:
     if credentials is None:
         raise unauthenticated("Send your API key as `Authorization: Bearer sbk_…`.")
-    limiter: RateLimiter = request.app.state.rate_limiter
-    caller = await run_in_threadpool(_identify, runtime, limiter, credentials.credentials)
+    caller = await run_in_threadpool(_identify, request, runtime, credentials.credentials)
     # Bound here and not in the thread, whose context ends with it: every later log line of the request has them.
     structlog.contextvars.bind_contextvars(business_id=caller.business_id, key_id=caller.key_id)
     return caller
 
 
-def _identify(runtime: Runtime, limiter: RateLimiter, secret: str) -> Caller:
+def _identify(request: Request, runtime: Runtime, secret: str) -> Caller:
+    entrance: Entrance = request.app.state.entrance
+    limiter: RateLimiter = request.app.state.rate_limiter
+    per_minute = runtime.settings.rate_limit_per_minute
     try:
-        caller = authenticate(runtime.database, secret)
+        caller = entrance.identify(request, secret)
     except AuthenticationError as error:
         raise unauthenticated(str(error)) from None
-    wait_s = limiter.wait_s(caller.key_id)
-    if wait_s:
-        detail = f"This API key may send {limiter.per_minute} requests a minute: wait {wait_s} s, then go on."
-        raise Problem(429, "Too many requests", detail, headers={"Retry-After": str(wait_s)})
+    except TooManyFailuresError as error:
+        raise _too_many(str(error), error.wait_s) from None
+    if wait_s := limiter.wait_s(str(caller.key_id), per_minute):
+        detail = f"This API key may send {per_minute} requests a minute: wait {wait_s} s, then go on."
+        raise _too_many(detail, wait_s)
     return caller
+
+
+def _too_many(detail: str, wait_s: int) -> Problem:
+    return Problem(429, "Too many requests", detail, headers={"Retry-After": str(wait_s)})
 
 
 def _at_least(role: Role) -> Callable[[Caller], Awaitable[Caller]]:

@@ -14,14 +14,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.websockets import WebSocketDisconnect
 
+from switchboard_api.entrance import Entrance, TooManyFailuresError
 from switchboard_api.metrics import SOCKETS
 from switchboard_api.pagination import MAX_ID
 from switchboard_api.tickets import redeem_ticket
+from switchboard_core.jobs.catalog import has_private_result
 from switchboard_core.jobs.manager import TaskNotFoundError
 from switchboard_core.jobs.schemas import TaskSnapshot
 from switchboard_core.logs import get_logger
 from switchboard_core.runtime import Runtime
-from switchboard_core.tenancy.service import AuthenticationError, authenticate
+from switchboard_core.tenancy.service import AuthenticationError
 
 log = get_logger(__name__)
 
@@ -52,7 +54,8 @@ class Newest:
     async def take(self, timeout_s: float) -> TaskSnapshot | None:
         """The next change, or None when nothing came in ``timeout_s`` seconds."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._arrived.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._arrived.wait()
         self._arrived.clear()
         change, self._change = self._change, None
         return change if change is not None and change.version > self.seen_version else None
@@ -71,7 +74,7 @@ async def follow_task(websocket: WebSocket, task_id: str) -> None:
         business_id = await _identify(websocket, runtime, wanted)
         await _Follower(websocket, runtime, business_id, wanted).run()
         code, reason = ENDED, ""
-    except AuthenticationError as error:
+    except (AuthenticationError, TooManyFailuresError) as error:
         code, reason = NOT_AUTHENTICATED, str(error)
     except TaskNotFoundError as error:
         code, reason = NOT_FOUND, str(error)
@@ -93,15 +96,21 @@ def _possible_id(task_id: str) -> int:
 
 async def _identify(websocket: WebSocket, runtime: Runtime, task_id: int) -> int:
     """The business of the client, by API key or by ticket."""
+    entrance: Entrance = websocket.app.state.entrance
     scheme, _, secret = websocket.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
-        return (await run_in_threadpool(authenticate, runtime.database, secret.strip())).business_id
-    business_id = None
-    if ticket := websocket.query_params.get("ticket"):
-        business_id = await run_in_threadpool(redeem_ticket, runtime.redis, ticket, task_id)
-    if business_id is None:
-        msg = "Send an API key, or get a new ticket: one opens one task once."
-        raise AuthenticationError(msg)
+        return (await run_in_threadpool(entrance.identify, websocket, secret.strip())).business_id
+    ticket = websocket.query_params.get("ticket", "")
+    return await run_in_threadpool(_redeem, websocket, runtime, ticket, task_id)
+
+
+def _redeem(websocket: WebSocket, runtime: Runtime, ticket: str, task_id: int) -> int:
+    entrance: Entrance = websocket.app.state.entrance
+    with entrance.attempt(websocket):
+        business_id = redeem_ticket(runtime.redis, ticket, task_id) if ticket else None
+        if business_id is None:
+            msg = "Send an API key, or get a new ticket: one opens one task once."
+            raise AuthenticationError(msg)
     return business_id
 
 
@@ -145,6 +154,8 @@ class _Follower:
         await self._send(task)
         while not task.status.terminal:
             change = await self._newest.take(self._quiet_s) or await self._look_again()
+            if change is not None and change.status.terminal and has_private_result(change.job_type):
+                change = await self._look_again() or change
             if change is None:
                 await self._websocket.send_text(PING)
             else:
@@ -153,7 +164,7 @@ class _Follower:
 
     async def _send(self, task: TaskSnapshot) -> None:
         self._newest.seen_version = task.version
-        await self._websocket.send_text(f'{{"type":"snapshot",{task.model_dump_json()[1:]}')
+        await self._websocket.send_text(f'{{"type":"snapshot",{task.as_json[1:]}')
 
     async def _look_again(self) -> TaskSnapshot | None:
         try:

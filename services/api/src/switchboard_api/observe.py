@@ -21,6 +21,8 @@ _SOUND_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Asked every few seconds by machines: their lines would bury the others.
 _QUIET = frozenset({"/api/health", "/api/ready", "/metrics", "/internal/autoscaling/{pool}"})
+# Whoever knows such a path may do what it does.
+_SECRET = frozenset({"/u/{token}"})
 
 
 class Observe:
@@ -89,7 +91,8 @@ def _account(scope: Scope, status: int | None, seconds: float) -> None:
     REQUESTS.labels(method, template, str(status or "aborted")).inc()
     DURATION.labels(method, template).observe(seconds)
     # The path without its query, which may hold a ticket or a signature.
-    fields = {"method": method, "path": scope["path"], "status": status, "duration_ms": round(seconds * 1000, 1)}
+    path = template if template in _SECRET else scope["path"]
+    fields = {"method": method, "path": path, "status": status, "duration_ms": round(seconds * 1000, 1)}
     if template in _QUIET:
         log.debug("request", **fields)
     else:

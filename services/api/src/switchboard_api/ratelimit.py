@@ -1,4 +1,4 @@
-"""Requests a minute for each API key: a token bucket in Redis, shared by all replicas."""
+"""How often something may happen in a minute: token buckets in Redis, shared by all replicas."""
 
 import math
 import threading
@@ -17,8 +17,8 @@ WINDOW_S = 60.0
 # Redis' own clock, so that replicas whose clocks differ share one bucket. It fills in a minute and then expires: a
 # bucket that nobody has used for so long is full.
 _TAKE = """
--- KEYS: bucket.  ARGV: capacity, seconds in which it fills
-local capacity, window = tonumber(ARGV[1]), tonumber(ARGV[2])
+-- KEYS: bucket.  ARGV: capacity, seconds in which it fills, tokens to take (negative: to give back)
+local capacity, window, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 local bucket = redis.call('HMGET', KEYS[1], 'tokens', 'at')
@@ -26,10 +26,10 @@ local tokens = tonumber(bucket[1]) or capacity
 local at = tonumber(bucket[2]) or now
 tokens = math.min(capacity, tokens + math.max(0, now - at) * capacity / window)
 local wait = 0
-if tokens >= 1 then
-    tokens = tokens - 1
+if tokens >= wanted then
+    tokens = math.min(capacity, tokens - wanted)
 else
-    wait = (1 - tokens) * window / capacity
+    wait = (wanted - tokens) * window / capacity
 end
 redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'at', tostring(now))
 redis.call('EXPIRE', KEYS[1], math.ceil(window))
@@ -38,7 +38,7 @@ return tostring(wait)
 
 
 class RateLimiter:
-    """Lets ``per_minute`` requests of a key through, in a burst or spread.
+    """Lets so many a minute through for each name, in a burst or spread.
 
     Redis being away must not stop the api: then nothing is limited, and Redis is not asked again for a few seconds, so
     that no request waits for it.
@@ -47,32 +47,36 @@ class RateLimiter:
     def __init__(
         self,
         redis: Redis,
-        per_minute: int,
         *,
         pause_s: float = 5.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.per_minute = per_minute
-        self._take = redis.register_script(_TAKE)
+        self._script = redis.register_script(_TAKE)
         self._pause_s = pause_s
         self._monotonic = monotonic
         self._paused_until = -math.inf
         self._lock = threading.Lock()
 
-    def wait_s(self, key_id: int) -> int:
-        """Take a token of the key.
+    def wait_s(self, name: str, per_minute: int) -> int:
+        """Take a token of the name.
 
         Returns:
-            0 when the request may pass, otherwise whole seconds until one may.
+            0 when it may happen, otherwise whole seconds until it may.
         """
+        return math.ceil(self._take(name, per_minute, 1))
+
+    def give_back(self, name: str, per_minute: int) -> None:
+        """Put a token back that was taken for what does not count after all."""
+        self._take(name, per_minute, -1)
+
+    def _take(self, name: str, per_minute: int, tokens: int) -> float:
         if self._monotonic() < self._paused_until:
-            return 0
+            return 0.0
         try:
-            wait = float(self._take(keys=[f"switchboard:rate:{key_id}"], args=[self.per_minute, WINDOW_S]))
+            return float(self._script(keys=[f"switchboard:rate:{name}"], args=[per_minute, WINDOW_S, tokens]))
         except RedisError as error:
             self._pause(error)
-            return 0
-        return math.ceil(wait)
+            return 0.0
 
     def _pause(self, error: RedisError) -> None:
         with self._lock:

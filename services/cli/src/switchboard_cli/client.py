@@ -76,13 +76,49 @@ class ApiClient:
         """
         return self._once(lambda headers: self._send("POST", path, json=body, headers=headers))
 
-    def upload(self, path: str, content: Content, params: Params, *, timeout_s: float = 900.0) -> Any:  # noqa: ANN401
-        """The answer to a POST of a CSV.
+    def put(self, path: str, body: Json) -> Any:  # noqa: ANN401
+        """The answer to a PUT.
+
+        Raises:
+            ApiError: there was none, or it was not a success.
+        """
+        return self._answer(self._send("PUT", path, json=body))
+
+    def delete(self, path: str) -> None:
+        """Have something deleted.
+
+        Raises:
+            ApiError: there was no answer, or it was not a success.
+        """
+        self._answer(self._send("DELETE", path))
+
+    def document(self, method: str, path: str, params: Params | None = None, body: Json | None = None) -> bytes:
+        """The content of an answer that is no JSON.
+
+        Raises:
+            ApiError: there was none, or it was not a success.
+        """
+        response = self._send(method, path, params=_given(params), json=body)
+        if not response.is_success:
+            raise ApiError(self._problem(response), response.status_code)
+        return response.content
+
+    def upload(
+        self,
+        path: str,
+        content: Content,
+        params: Params,
+        *,
+        content_type: str = "text/csv",
+        timeout_s: float = 900.0,
+    ) -> Any:  # noqa: ANN401
+        """The answer to a POST of a file.
 
         Args:
             path: of the route.
             content: opens the file from its start; called again when it has to be sent again.
             params: query of the request.
+            content_type: of the file.
             timeout_s: how long the answer may take once everything was sent.
 
         Raises:
@@ -94,7 +130,7 @@ class ApiClient:
                 path,
                 params=_given(params),
                 content=content(),
-                headers={**headers, "Content-Type": "text/csv"},
+                headers={**headers, "Content-Type": content_type},
                 timeout=timeout_s,
             )
         )

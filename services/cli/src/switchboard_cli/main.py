@@ -12,12 +12,14 @@ from switchboard_cli.commands import (
     business,
     credentials,
     demo,
+    doctor,
     leads,
     ledger,
     mailbox,
     migrate,
     openapi,
     receipts,
+    reconcile,
     recordings,
     runs,
     serve,
@@ -73,6 +75,8 @@ def _root(
 
 app.command("demo", epilog=demo.EXAMPLE)(demo.run_demo)
 app.command("migrate", epilog=migrate.EXAMPLE)(migrate.migrate)
+app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
+app.command("reconcile", epilog=reconcile.EXAMPLE)(reconcile.reconcile)
 app.command("serve", epilog=serve.EXAMPLE)(serve.serve)
 app.command("openapi", epilog=openapi.EXAMPLE)(openapi.write_openapi)
 app.add_typer(business.app, name="business")

@@ -2,7 +2,7 @@
 
 Each is a ``SECURITY DEFINER`` function made by migration 102. They return ``(business_id, id)`` and nothing else;
 what a row says is read afterwards in a transaction of that business, under row-level security. ``runnable_work``, made
-by migration 105, returns numbers that belong to no business.
+by migration 105, and ``ahead_in_line``, made by 113, return numbers only.
 """
 
 import uuid
@@ -59,6 +59,11 @@ def recording(session: Session, recording_id: int) -> Ref | None:
     return _one(session, "find_recording", recording_id)
 
 
+def mailbox(session: Session, mailbox_id: int) -> Ref | None:
+    """The mailbox with this id."""
+    return _one(session, "find_mailbox", mailbox_id)
+
+
 def attempt(session: Session, attempt_id: uuid.UUID) -> AttemptRef | None:
     """The call attempt with this id."""
     return _attempt(session, "find_call_attempt", attempt_id)
@@ -85,8 +90,17 @@ def due_background_jobs(session: Session, limit: int) -> list[Ref]:
 
 
 def businesses_with_waiting_jobs(session: Session) -> list[Ref]:
-    """Businesses with open jobs not yet admitted to Redis, as ``(business_id, oldest job id)``, oldest first."""
+    """Of each business and queue the oldest open job not yet admitted to Redis, oldest first."""
     return _many(session, "businesses_with_waiting_jobs")
+
+
+def ahead_in_line(session: Session, business_id: int, account_sid: str) -> int:
+    """How many other businesses come before this one in the line for the rate of a carrier account.
+
+    Who is not in the line comes behind all of it.
+    """
+    arguments = {"business_id": business_id, "account_sid": account_sid}
+    return int(session.execute(text("SELECT ahead_in_line(:business_id, :account_sid)"), arguments).scalar_one())
 
 
 def callable_runs(session: Session) -> list[Ref]:
@@ -120,6 +134,36 @@ def unlisted_recordings(session: Session, after_s: float, limit: int) -> list[At
 def due_recordings(session: Session, limit: int) -> list[Ref]:
     """Recordings with work to do that nobody has a lease on, oldest first."""
     return _many(session, "due_recordings", row_limit=limit)
+
+
+def purgeable_leads(session: Session, deleted_for_s: float, limit: int) -> list[Ref]:
+    """Leads that were deleted more than ``deleted_for_s`` seconds ago and still hold what they held, oldest first."""
+    return _many(session, "purgeable_leads", deleted_for_s=deleted_for_s, row_limit=limit)
+
+
+def broadcast_recipient(session: Session, recipient_id: int) -> Ref | None:
+    """The recipient of a broadcast with this id."""
+    return _one(session, "find_broadcast_recipient", recipient_id)
+
+
+def unsubscribe_link(session: Session, token_hash: bytes) -> Ref | None:
+    """The recipient of a broadcast whose unsubscribe link has the token with this SHA-256."""
+    return _one(session, "find_unsubscribe_link", token_hash)
+
+
+def silent_broadcast_messages(session: Session, limit: int) -> list[Ref]:
+    """Recipients of broadcasts about whose message the carrier should be asked, longest due first."""
+    return _many(session, "silent_broadcast_messages", row_limit=limit)
+
+
+def businesses_that_text(session: Session, our_number: str, their_number: str) -> list[Ref]:
+    """Businesses that may have written from one of our numbers to another number, as ``(id, id)``."""
+    return _many(session, "businesses_that_text", our_number=our_number, their_number=their_number)
+
+
+def expired_voice_queries(session: Session, older_than_s: float, limit: int) -> list[Ref]:
+    """Spoken queries that are older than ``older_than_s`` seconds, oldest first."""
+    return _many(session, "expired_voice_queries", older_than_s=older_than_s, row_limit=limit)
 
 
 def search_transcripts(session: Session, query: str, limit: int, offset: int) -> list[Ref]:

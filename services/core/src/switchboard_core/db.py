@@ -13,11 +13,11 @@ from typing import Any
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from sqlalchemy import BigInteger, DateTime, Engine, Enum, MetaData, create_engine, event, text
+from sqlalchemy import BigInteger, Connection, DateTime, Engine, Enum, MetaData, create_engine, event, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import InternalError, OperationalError
-from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Session, SessionTransaction, sessionmaker
 
 from switchboard_core.logs import get_logger
 from switchboard_core.settings import Settings
@@ -25,6 +25,8 @@ from switchboard_core.settings import Settings
 log = get_logger(__name__)
 
 AfterCommit = Callable[[], None]
+
+_SET_TENANT = text("SELECT set_config('app.business_id', :id, true)")
 
 CANCEL_TIMEOUT_S = 3.0
 """How long to wait for PostgreSQL to hear that a statement is called off."""
@@ -128,10 +130,12 @@ class Database:
     def tenant(self, business_id: int) -> Iterator[Session]:
         """One transaction of one business; commits at the end, rolls back on any exception.
 
-        What was registered with ``after_commit`` runs once the connection is back in the pool.
+        It begins with its first statement: a task that talks to a mail server before that holds no connection
+        meanwhile. What was registered with ``after_commit`` runs once the connection is back in the pool.
         """
         with self._transaction() as session:
-            set_tenant(session, business_id)
+            session.info["business_id"] = business_id
+            event.listen(session, "after_begin", _name_the_tenant)
             yield session
 
     @contextmanager
@@ -161,9 +165,14 @@ class Database:
         self.engine.dispose()
 
 
+def _name_the_tenant(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
+    if not transaction.nested:
+        connection.execute(_SET_TENANT, {"id": str(tenant_of(session))})
+
+
 def set_tenant(session: Session, business_id: int) -> None:
     """Bind the running transaction to a business; forgotten by PostgreSQL at its end."""
-    session.execute(text("SELECT set_config('app.business_id', :id, true)"), {"id": str(business_id)})
+    session.execute(_SET_TENANT, {"id": str(business_id)})
     session.info["business_id"] = business_id
 
 

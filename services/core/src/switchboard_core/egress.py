@@ -6,6 +6,7 @@ every name is resolved here, each address is checked, and the connection goes to
 a name that means something else a moment later gains nothing.
 """
 
+import asyncio
 import ipaddress
 import socket
 from collections.abc import Iterable, Sequence
@@ -17,6 +18,11 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
 
 _RESOLVE_PROTOCOL = socket.IPPROTO_TCP
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_IPV4_COMPATIBLE = ipaddress.IPv6Network("::/96")
+
+MOST_ADDRESSES = 3
+"""Addresses of a host that are tried at most: a name with hundreds of dead ones must not hold a worker up."""
 
 
 class EgressRefusedError(Exception):
@@ -46,12 +52,21 @@ class Egress:
             EgressRefusedError: it has an address of the inside.
             OSError: it cannot be resolved.
         """
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=_RESOLVE_PROTOCOL)
-        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        addresses = self._resolved(host, port)
         if host.lower().rstrip(".") not in self._names:
             for address in addresses:
-                self._check(host, ipaddress.ip_address(address.partition("%")[0]))
+                self._check(host, _meant(address))
         return addresses
+
+    def trusts(self, host: str, port: int) -> bool:
+        """Whether the installation trusts a host: by its name, or by each address that it has.
+
+        Raises:
+            OSError: it cannot be resolved.
+        """
+        if host.lower().rstrip(".") in self._names:
+            return True
+        return all(self._is_trusted(_meant(address)) for address in self._resolved(host, port))
 
     def connect(self, host: str, port: int, timeout_s: float) -> socket.socket:
         """A TCP connection to the first address of a host that answers.
@@ -66,7 +81,7 @@ class Egress:
             OSError: it cannot be resolved, or nothing answers there.
         """
         failure: OSError | None = None
-        for address in self.addresses(host, port):
+        for address in self.addresses(host, port)[:MOST_ADDRESSES]:
             try:
                 return socket.create_connection((address, port), timeout=timeout_s)
             except OSError as error:
@@ -82,17 +97,51 @@ class Egress:
         )
         return made
 
+    def async_transport(self) -> httpx.AsyncHTTPTransport:
+        """The same for ``httpx.AsyncClient`` on asyncio."""
+        context = httpx.create_ssl_context(trust_env=False)
+        made = httpx.AsyncHTTPTransport(verify=context, trust_env=False)
+        made._pool = httpcore.AsyncConnectionPool(  # noqa: SLF001
+            ssl_context=context, network_backend=_CheckedAsyncBackend(self)
+        )
+        return made
+
+    @staticmethod
+    def _resolved(host: str, port: int) -> list[str]:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=_RESOLVE_PROTOCOL)
+        except (ValueError, OverflowError):
+            # Too long, or with an empty label: what Python finds wrong before the resolver is asked.
+            msg = "the host's name or port cannot be right"
+            raise OSError(msg) from None
+        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+    def _is_trusted(self, address: Address) -> bool:
+        return any(address in network for network in self._networks)
+
     def _check(self, host: str, address: Address) -> None:
-        mapped = getattr(address, "ipv4_mapped", None) or address
-        if mapped.is_global and not mapped.is_multicast:
-            return
-        if any(mapped in network for network in self._networks):
+        if _is_public(address) or self._is_trusted(address):
             return
         msg = (
             f"{host} is an address inside the network that Switchboard runs in, which a business may not name: "
             "use its public name, or have the administrator add it to TRUSTED_HOSTS."
         )
         raise EgressRefusedError(msg)
+
+
+def _meant(written: str) -> Address:
+    """Where packets to an address end up: an IPv4 address may be wrapped in an IPv6 one."""
+    address = ipaddress.ip_address(written.partition("%")[0])
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in _NAT64 or (address in _IPV4_COMPATIBLE and int(address) > 1):
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1] or address
+
+
+def _is_public(address: Address) -> bool:
+    unusual = address.is_multicast or address.is_reserved or getattr(address, "is_site_local", False)
+    return address.is_global and not unusual
 
 
 class _CheckedBackend(httpcore.NetworkBackend):
@@ -116,9 +165,45 @@ class _CheckedBackend(httpcore.NetworkBackend):
         except OSError as error:
             raise httpcore.ConnectError(str(error)) from error
         failure: Exception | None = None
-        for address in addresses:
+        for address in addresses[:MOST_ADDRESSES]:
             try:
                 return self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
         raise failure or httpcore.ConnectError(f"{host} has no address")
+
+
+class _CheckedAsyncBackend(httpcore.AsyncNetworkBackend):
+    """The same on asyncio; names are resolved in a thread."""
+
+    def __init__(self, egress: Egress) -> None:
+        self._egress = egress
+        self._inner = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
+        local_address: str | None = None,
+        socket_options: Iterable[SocketOption] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Connect to a checked address of a host."""
+        try:
+            async with asyncio.timeout(timeout):
+                addresses = await asyncio.to_thread(self._egress.addresses, host, port)
+        except TimeoutError as error:
+            raise httpcore.ConnectTimeout(f"{host} was not resolved in time") from error
+        except OSError as error:
+            raise httpcore.ConnectError(str(error)) from error
+        failure: Exception | None = None
+        for address in addresses[:MOST_ADDRESSES]:
+            try:
+                return await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure or httpcore.ConnectError(f"{host} has no address")
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await self._inner.sleep(seconds)

@@ -67,12 +67,17 @@ def _text_renderer(_logger: Any, _method: str, event: MutableMapping[str, Any]) 
     exception = event.pop("exception", None)
     fields = " ".join(f"{key}={_one_line(value)}" for key, value in event.items())
     line = f"[{timestamp}] {level} [{module}] [{_one_line(words)}] {fields}".rstrip()
-    return f"{line}\n{exception}" if exception else line
+    return f"{line}\n{_indented(exception)}" if exception else line
 
 
 def _one_line(value: object) -> str:
-    """A value with line breaks escaped, so that nobody can forge a log line."""
-    return str(value).replace("\n", "\\n").replace("\r", "\\r")
+    """A value with line breaks and terminal codes escaped, so that nobody can forge a log line or paint over one."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in str(value))
+
+
+def _indented(traceback: object) -> str:
+    """A traceback whose lines cannot be taken for log lines: what an error says may come from outside."""
+    return "\n".join(f"  {_one_line(line)}" for line in str(traceback).splitlines())
 
 
 def configure_logging(level: str = "INFO", log_format: str = "json", service: str | None = None) -> None:
@@ -110,7 +115,7 @@ def configure_logging(level: str = "INFO", log_format: str = "json", service: st
     # RQ's own account of each job repeats JOB PICKED.
     logging.getLogger("rq.worker").setLevel("DEBUG" if level == "DEBUG" else "WARNING")
     # Their INFO lines repeat, request by request, what the access log and the metrics already say.
-    for name in ("httpx", "httpcore", "twilio", "uvicorn.access", "alembic.runtime.plugins"):
+    for name in ("httpx", "httpcore", "twilio", "imapclient", "uvicorn.access", "alembic.runtime.plugins"):
         logging.getLogger(name).setLevel("WARNING")
     structlog.configure(
         processors=[

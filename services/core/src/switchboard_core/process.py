@@ -88,8 +88,12 @@ def serve_health(readiness: Readiness, host: str, port: int) -> ThreadingHTTPSer
         def log_message(self, *_: object) -> None:
             """Probes are not logged."""
 
+    class Server(ThreadingHTTPServer):
+        # ``::`` listens in a cluster that has IPv6 only.
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
     try:
-        server = ThreadingHTTPServer((host, port), Handler)
+        server = Server((host, port), Handler)
     except OSError as error:
         msg = f"Port {port} on {host} is in use: stop what listens there or set METRICS_PORT to another port."
         raise PortTakenError(msg) from error

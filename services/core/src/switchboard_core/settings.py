@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 from functools import lru_cache
+from ipaddress import ip_network
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -85,6 +86,7 @@ class Settings(LogSettings):
     heartbeat_interval_seconds: float = Field(30.0, gt=0)
     jobs_admitted_per_business: int = Field(16, ge=1, description="Jobs of one business in one queue of Redis.")
     task_retention_days: int = Field(30, ge=1)
+    lead_undo_days: int = Field(30, ge=1, description="Deleted leads can be restored for so long.")
 
     recordings_url: str = "file:///var/lib/switchboard/recordings"
     recordings_per_business: int = Field(3, ge=1)
@@ -97,13 +99,32 @@ class Settings(LogSettings):
     max_body_bytes: int = Field(1024 * 1024, ge=1024, description="Largest JSON or form body.")
     max_import_bytes: int = Field(512 * 1024 * 1024, ge=1024, description="Largest CSV of leads.")
     rate_limit_per_minute: int = Field(1200, ge=1, description="Requests a minute for one API key.")
+    failed_keys_per_minute: int = Field(30, ge=1, description="Wrong API keys a minute from one address.")
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Addresses or networks of proxies whose X-Forwarded-For counts; empty: it never does."
+    )
     idempotency_hours: int = Field(24, ge=1)
     internal_token: SecretStr = Field(
         SecretStr(""), description="What an autoscaler shows to the api; empty: there is no autoscaler."
     )
 
+    sms_per_minute: float = Field(60.0, gt=0, description="SMS of broadcasts a minute, for each business.")
+    broadcast_mails_per_minute: float = Field(
+        300.0, gt=0, description="Mails of broadcasts a minute, for each business."
+    )
+
     credentials_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), description="Keys that seal what businesses entrust to us, newest first; empty: nothing can be entrusted."
+    )
+    smtp_timeout_seconds: float = Field(15.0, gt=0, le=20, description="All that comes before the end of a mail.")
+    smtp_answer_timeout_seconds: float = Field(25.0, gt=0, le=30, description="The answer to the end of a mail.")
+    receipt_fonts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Further font files for receipts, for scripts that the built-in font lacks."
+    )
+    outbox_max_tries: int = Field(12, ge=1, description="Tries of a message that the server puts off.")
+    outbox_retry_seconds: float = Field(30.0, gt=0, description="First wait between them; doubled up to an hour.")
+    outbox_archive_grace_seconds: float = Field(
+        300.0, gt=0, description="A mail's copy that is not in the archive after so long did not arrive."
     )
     trusted_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Hosts, addresses or networks of the inside that businesses may name (mail, ledger)."
@@ -113,7 +134,15 @@ class Settings(LogSettings):
     port: int = Field(8000, ge=0, le=65535, validation_alias=AliasChoices("SWITCHBOARD_PORT", "PORT"))
     metrics_port: int = Field(9100, ge=0, le=65535, description="Health and metrics of worker and recorder.")
 
-    @field_validator("rq_queues", "twilio_media_hosts", "trusted_hosts", "credentials_keys", mode="before")
+    @field_validator(
+        "rq_queues",
+        "twilio_media_hosts",
+        "trusted_proxies",
+        "trusted_hosts",
+        "credentials_keys",
+        "receipt_fonts",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, SecretStr):
@@ -129,6 +158,17 @@ class Settings(LogSettings):
         if unknown:
             msg = f"unknown queue {', '.join(unknown)}; known are {', '.join(ALL_QUEUES)}"
             raise ValueError(msg)
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            try:
+                ip_network(entry, strict=False)
+            except ValueError:
+                msg = f"{entry} is neither an address nor a network such as 10.0.0.0/8"
+                raise ValueError(msg) from None
         return value
 
     @field_validator("credentials_keys")

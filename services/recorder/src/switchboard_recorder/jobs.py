@@ -18,14 +18,14 @@ from switchboard_core.recordings.models import Recording
 from switchboard_core.recordings.service import RecordingClaim, claim, downloads_active, record
 from switchboard_core.recordings.states import RecordingStatus
 from switchboard_core.runtime import Runtime, process_runtime
+from switchboard_core.speech.audio import AudioError, probe_wav
+from switchboard_core.speech.engines import EngineUnavailableError, TranscriptionError
+from switchboard_core.speech.transcribe import TranscriptionProcess, TranscriptionStoppedError
 from switchboard_core.sql import after_seconds, db_now
-from switchboard_recorder.audio import AudioError, probe_wav
 from switchboard_recorder.download import Downloaded, Downloader, DownloadLimits
 from switchboard_recorder.download_errors import DownloadError, RecorderLeavingError
-from switchboard_recorder.engines import EngineUnavailableError, TranscriptionError
 from switchboard_recorder.media_url import MediaUrlPolicy
 from switchboard_recorder.store import RecordingStore, StoreError, StoreUnavailableError, open_store
-from switchboard_recorder.transcribe import TranscriptionProcess, TranscriptionStoppedError
 
 log = get_logger(__name__)
 

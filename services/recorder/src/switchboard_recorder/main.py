@@ -2,6 +2,7 @@
 
 import sys
 
+from switchboard_core.failpoints import arm_from_environment
 from switchboard_core.logs import configure_logging, get_logger
 from switchboard_core.process import (
     Heartbeat,
@@ -28,6 +29,7 @@ def main() -> None:
     try:
         settings = get_settings()
         configure_logging(settings.log_level, settings.log_format, "recorder")
+        arm_from_environment(settings)
         readiness = Readiness("start")
         serve_health(readiness, settings.host, settings.metrics_port)
         recorder = process_recorder()

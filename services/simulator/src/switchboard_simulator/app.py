@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
-from switchboard_simulator import control, errors, rest
+from switchboard_simulator import control, errors, rest, rest_messages
 from switchboard_simulator.clock import Clock, LoopClock
 from switchboard_simulator.courier import http_client
 from switchboard_simulator.errors import TwilioError, not_found
@@ -36,6 +36,7 @@ def create_app(settings: SimulatorSettings, clock: Clock | None = None) -> FastA
 
     app = FastAPI(title="Switchboard carrier simulator", version="2010-04-01", lifespan=lifespan)
     app.include_router(rest.router)
+    app.include_router(rest_messages.router)
     app.include_router(control.router)
     app.add_middleware(Mishaps, simulation=lambda running: running.state.simulation)
     _add_error_answers(app)

@@ -6,6 +6,7 @@ from typing import Literal
 from uuid import uuid4
 
 from switchboard_simulator.calls import Call, CallStatus, MachineDetection, Recording
+from switchboard_simulator.messages import Message
 from switchboard_simulator.outcomes import OutcomeKind
 
 API_VERSION = "2010-04-01"
@@ -27,11 +28,11 @@ _SIP_CODE: dict[CallStatus, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """One request to the customer's server; sending it again keeps its token."""
+    """One request to the customer's server, about the call or message ``sid``; sending it again keeps its token."""
 
-    kind: Literal["voice", "status", "recording", "amd"]
+    kind: Literal["voice", "status", "recording", "amd", "message-status", "message"]
     account_sid: str
-    call_sid: str
+    sid: str
     url: str
     method: str
     params: dict[str, str]
@@ -102,6 +103,44 @@ def amd_callback(call: Call, detection_seconds: float) -> Webhook | None:
         "MachineDetectionDuration": str(round(detection_seconds * 1000)),
     }
     return Webhook("amd", call.account_sid, call.sid, request.amd_callback, request.amd_callback_method, params)
+
+
+def message_callback(message: Message) -> Webhook | None:
+    """Return the callback for the state that a message has just reached, if it was asked for."""
+    request = message.request
+    if request.status_callback is None:
+        return None
+    params = {
+        "AccountSid": message.account_sid,
+        "MessageSid": message.sid,
+        "SmsSid": message.sid,
+        "MessageStatus": message.status.value,
+        "SmsStatus": message.status.value,
+        "From": request.from_,
+        "To": request.to,
+        "ApiVersion": API_VERSION,
+    }
+    if message.error_code is not None:
+        params["ErrorCode"] = str(message.error_code)
+    return Webhook("message-status", message.account_sid, message.sid, request.status_callback, "POST", params)
+
+
+def inbound_message(account_sid: str, sid: str, *, from_: str, to: str, body: str, url: str) -> Webhook:
+    """Return the webhook for a message that somebody sent to one of the customer's numbers."""
+    params = {
+        "AccountSid": account_sid,
+        "MessageSid": sid,
+        "SmsSid": sid,
+        "SmsMessageSid": sid,
+        "SmsStatus": "received",
+        "From": from_,
+        "To": to,
+        "Body": body,
+        "NumMedia": "0",
+        "NumSegments": "1",
+        "ApiVersion": API_VERSION,
+    }
+    return Webhook("message", account_sid, sid, url, "POST", params)
 
 
 def detected(call: Call) -> str:

@@ -55,7 +55,7 @@ def signed_request(client: httpx.AsyncClient, webhook: Webhook, auth_token: str)
 class Courier:
     """Carries webhooks; the engine's door to the world.
 
-    The callbacks of a call leave one after the other, so that without faults they arrive in order.
+    The callbacks of a call or a message leave one after the other, so that without faults they arrive in order.
 
     Args:
         client: for all requests; the owner closes it.
@@ -111,7 +111,7 @@ class Courier:
         else:
             self._activity.begin()
             self._dispatch(webhook)
-            self._release(webhook.call_sid)
+            self._release(webhook.sid)
 
     def fetch(self, webhook: Webhook, arrived: Callable[[str | None], None]) -> None:
         """Ask for TwiML and hand over the document, or nothing if the server gave none."""
@@ -124,24 +124,24 @@ class Courier:
 
     def _hold(self, webhook: Webhook) -> None:
         self._activity.begin()
-        self._held[webhook.call_sid].append(webhook)
-        self._clock.call_later(self.dice.faults.callback_hold_seconds, partial(self._release, webhook.call_sid))
+        self._held[webhook.sid].append(webhook)
+        self._clock.call_later(self.dice.faults.callback_hold_seconds, partial(self._release, webhook.sid))
 
-    def _release(self, call_sid: str) -> None:
-        for webhook in self._held.pop(call_sid, []):
+    def _release(self, sid: str) -> None:
+        for webhook in self._held.pop(sid, []):
             self._dispatch(webhook)
 
     def _dispatch(self, webhook: Webhook) -> None:
-        """Queue a callback behind the others of its call."""
+        """Queue a callback behind the others of its call or message."""
         if self._stopped:
             return
-        task = self._start(partial(self._deliver, webhook, self._last_of.get(webhook.call_sid)))
-        self._last_of[webhook.call_sid] = task
-        task.add_done_callback(partial(self._forget, webhook.call_sid))
+        task = self._start(partial(self._deliver, webhook, self._last_of.get(webhook.sid)))
+        self._last_of[webhook.sid] = task
+        task.add_done_callback(partial(self._forget, webhook.sid))
 
-    def _forget(self, call_sid: str, task: asyncio.Task[None]) -> None:
-        if self._last_of.get(call_sid) is task:
-            del self._last_of[call_sid]
+    def _forget(self, sid: str, task: asyncio.Task[None]) -> None:
+        if self._last_of.get(sid) is task:
+            del self._last_of[sid]
 
     def _start(self, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         async def run() -> None:
@@ -166,15 +166,13 @@ class Courier:
             self._ledger.callbacks["delivered"] += 1
         else:
             self._ledger.callbacks["refused"] += 1
-            logger.warning(
-                "CALLBACK REFUSED", kind=webhook.kind, call_sid=webhook.call_sid, status=response.status_code
-            )
+            logger.warning("CALLBACK REFUSED", kind=webhook.kind, sid=webhook.sid, status=response.status_code)
 
     async def _fetch(self, webhook: Webhook, arrived: Callable[[str | None], None]) -> None:
         response = await self._send(webhook)
         found = response is not None and response.status_code == HTTPStatus.OK
         if response is not None and not found:
-            logger.warning("TWIML REFUSED", call_sid=webhook.call_sid, status=response.status_code)
+            logger.warning("TWIML REFUSED", sid=webhook.sid, status=response.status_code)
         arrived(response.text if response is not None and found else None)
 
     async def _send(self, webhook: Webhook) -> httpx.Response | None:
@@ -191,7 +189,5 @@ class Courier:
                         problem = error
         except TimeoutError as error:
             problem = error
-        logger.warning(
-            "CALLBACK UNREACHABLE", kind=webhook.kind, call_sid=webhook.call_sid, problem=type(problem).__name__
-        )
+        logger.warning("CALLBACK UNREACHABLE", kind=webhook.kind, sid=webhook.sid, problem=type(problem).__name__)
         return None

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -20,8 +20,9 @@ class Faults(BaseModel):
         callback_lose: never sent.
         callback_duplicate: sent twice, the second time up to ``callback_delay_seconds`` later.
         callback_delay: sent up to ``callback_delay_seconds`` late.
-        callback_reorder: held until the next callback of the same call has gone out, or ``callback_hold_seconds``.
-        create_lose_answer: the call happens, then the connection is closed without an answer.
+        callback_reorder: held until the next callback of the same call or message has gone out, or
+            ``callback_hold_seconds``.
+        create_lose_answer: the call or message happens, then the connection is closed without an answer.
         create_hang: the call happens, then nothing comes for ``create_hang_seconds``.
         create_429: nothing happens and the answer is 429 with code 20429.
         create_5xx_before: nothing happens and the answer is 503.
@@ -99,7 +100,7 @@ class Dice:
 
     def __init__(self, faults: Faults) -> None:
         self.faults = faults
-        self._creates = self._die("create")
+        self._creates = {"call": self._die("create"), "message": self._die("message")}
         self._slow = self._die("slow")
         self._callbacks = self._die("callback")
         self._queries = self._die("query")
@@ -108,9 +109,9 @@ class Dice:
     def _die(self, kind: str) -> Callable[[], float]:
         return random.Random(f"{self.faults.seed}:{kind}").random  # noqa: S311 (faults, not secrets)
 
-    def create(self) -> CreateFate:
-        """Decide about the next create call."""
-        point = self._creates()
+    def create(self, what: Literal["call", "message"] = "call") -> CreateFate:
+        """Decide about the next request that creates a call or a message."""
+        point = self._creates[what]()
         for fate, share in create_shares(self.faults):
             point -= share
             if point < 0:

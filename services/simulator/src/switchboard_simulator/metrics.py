@@ -7,6 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from switchboard_simulator.calls import CallStatus
+from switchboard_simulator.messages import MessageStatus
 from switchboard_simulator.simulation import Simulation
 
 
@@ -32,8 +33,13 @@ class SimulationCollector(Collector):
         for status in CallStatus:
             calls.add_metric([status.value], ledger.statuses[status])
         yield calls
+        messages = GaugeMetricFamily("simulator_messages", "Messages by status", labels=["status"])
+        for message_status in MessageStatus:
+            messages.add_metric([message_status.value], simulation.message_ledger.statuses[message_status])
+        yield messages
         for name, text, counts in (
             ("simulator_creates", "Create calls by answer", ledger.creates),
+            ("simulator_message_creates", "Requests for messages by answer", simulation.message_ledger.creates),
             ("simulator_callbacks", "Callbacks by fate", ledger.callbacks),
             ("simulator_recordings", "Recordings and downloads by result", ledger.recordings),
         ):

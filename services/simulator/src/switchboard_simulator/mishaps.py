@@ -1,6 +1,7 @@
 """The faults of the REST API: a layer around the application, which itself always does the right thing."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 
 from fastapi import FastAPI
@@ -40,7 +41,11 @@ class Mishaps:
             return
         simulation = self._simulation(scope["app"])
         if scope["method"] == "POST" and scope["path"].endswith("/Calls.json"):
-            await self._create(simulation, scope, receive, send)
+            fate = simulation.dice.create()
+            await self._create(simulation, fate, simulation.ledger.creates, scope, receive, send)
+        elif scope["method"] == "POST" and scope["path"].endswith("/Messages.json"):
+            fate = simulation.dice.create("message")
+            await self._create(simulation, fate, simulation.message_ledger.creates, scope, receive, send)
         elif not scope["path"].endswith(".json"):
             await self._media(simulation, scope, receive, send)
         elif simulation.dice.query_fails():
@@ -48,21 +53,22 @@ class Mishaps:
         else:
             await self._app(scope, receive, send)
 
-    async def _create(self, simulation: Simulation, scope: Scope, receive: Receive, send: Send) -> None:
-        fate = simulation.dice.create()
+    async def _create(
+        self, simulation: Simulation, fate: CreateFate, counts: Counter[str], scope: Scope, receive: Receive, send: Send
+    ) -> None:
         if delay := simulation.dice.create_delay():
             await asyncio.sleep(delay)
         if fate in {CreateFate.TOO_MANY, CreateFate.ERROR_BEFORE}:
-            simulation.ledger.creates[fate.value] += 1
+            counts[fate.value] += 1
             error = _TOO_MANY if fate is CreateFate.TOO_MANY else _UNAVAILABLE
             await twilio_error_response(error)(scope, receive, send)
             return
         answer = await self._answer(scope, receive)
         if answer[0]["status"] != _CREATED:
             fate = CreateFate.ANSWERED
-            simulation.ledger.creates["rejected"] += 1
+            counts["rejected"] += 1
         else:
-            simulation.ledger.creates[fate.value] += 1
+            counts[fate.value] += 1
         match fate:
             case CreateFate.ERROR_AFTER:
                 await twilio_error_response(_INTERNAL)(scope, receive, send)

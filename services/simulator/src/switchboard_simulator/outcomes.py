@@ -63,27 +63,14 @@ class Outcome(BaseModel):
         return self
 
 
-class Script(BaseModel):
-    """Outcomes for the numbers that match; without ``number``, ``prefix`` and ``suffix`` all numbers do.
-
-    The nth call to a number gets the nth outcome, and every call after that the last one. A single outcome may be
-    written without the list: ``{"number": "+14155550100", "outcome": "busy"}``.
-    """
+class NumberPattern(BaseModel):
+    """The numbers that a script is about; without ``number``, ``prefix`` and ``suffix`` it is about all."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     number: str | None = None
     prefix: str = ""
     suffix: str = ""
-    outcomes: tuple[Outcome, ...] = Field(min_length=1)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _single_outcome(cls, data: Any) -> Any:  # noqa: ANN401 (whatever the JSON was)
-        if not isinstance(data, Mapping) or "outcomes" in data:
-            return data
-        matchers = {key: value for key, value in data.items() if key in {"number", "prefix", "suffix"}}
-        return {**matchers, "outcomes": [{key: value for key, value in data.items() if key not in matchers}]}
 
     def matches(self, number: str) -> bool:
         """Tell whether this script is about a number."""
@@ -95,6 +82,24 @@ class Script(BaseModel):
     def precision(self) -> tuple[bool, int]:
         """How narrow the script is: a whole number beats a pattern, a long pattern a short one."""
         return (self.number is not None, len(self.prefix) + len(self.suffix))
+
+
+class Script(NumberPattern):
+    """Outcomes for the numbers that match.
+
+    The nth call to a number gets the nth outcome, and every call after that the last one. A single outcome may be
+    written without the list: ``{"number": "+14155550100", "outcome": "busy"}``.
+    """
+
+    outcomes: tuple[Outcome, ...] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _single_outcome(cls, data: Any) -> Any:  # noqa: ANN401 (whatever the JSON was)
+        if not isinstance(data, Mapping) or "outcomes" in data:
+            return data
+        matchers = {key: value for key, value in data.items() if key in NumberPattern.model_fields}
+        return {**matchers, "outcomes": [{key: value for key, value in data.items() if key not in matchers}]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,11 @@ from urllib.parse import parse_qs, urlsplit
 from switchboard_simulator import errors
 from switchboard_simulator.calls import CallRequest, MachineDetection
 from switchboard_simulator.errors import TwilioError
+from switchboard_simulator.messages import MessageRequest
 
 LONGEST_TWIML = 4000
 LONGEST_URL = 4000
+LONGEST_BODY = 1600
 CALL_EVENTS = frozenset({"initiated", "ringing", "answered", "completed"})
 RECORDING_EVENTS = frozenset({"in-progress", "completed", "absent"})
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
@@ -118,6 +120,29 @@ def parse_create(form: Form) -> CallRequest:
         async_amd=form.flag("AsyncAmd"),
         amd_callback=form.url("AsyncAmdStatusCallback", errors.INVALID_STATUS_CALLBACK),
         amd_callback_method=form.method("AsyncAmdStatusCallbackMethod"),
+    )
+
+
+def parse_message(form: Form) -> MessageRequest:
+    """Check the parameters of a request for a message.
+
+    Raises:
+        TwilioError: the first thing that is wrong, with the carrier's code.
+    """
+    to = _number(form, "To", errors.TO_REQUIRED, errors.INVALID_TO)
+    from_ = _number(form, "From", errors.FROM_REQUIRED, errors.INVALID_FROM)
+    body = form.text("Body")
+    if body is None:
+        raise TwilioError(400, errors.BODY_REQUIRED, "Message body is required.")
+    if len(body) > LONGEST_BODY:
+        raise TwilioError(
+            400, errors.BODY_TOO_LONG, f"The concatenated message body exceeds the {LONGEST_BODY} character limit."
+        )
+    return MessageRequest(
+        to=to,
+        from_=from_,
+        body=body,
+        status_callback=form.url("StatusCallback", errors.INVALID_STATUS_CALLBACK),
     )
 
 

@@ -1,4 +1,4 @@
-"""Calls and recordings as the REST API shows them, and pages of them."""
+"""Calls, recordings and messages as the REST API shows them, and pages of them."""
 
 from collections.abc import Iterable
 from email.utils import formatdate
@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from switchboard_simulator.callbacks import API_VERSION, DIRECTION
 from switchboard_simulator.calls import Call, CallStatus, Recording
+from switchboard_simulator.messages import Message
 
 Json = dict[str, Any]
 
@@ -73,6 +74,33 @@ def recording_json(recording: Recording) -> Json:
         "status": recording.status.value,
         "subresource_uris": {},
         "track": recording.track,
+        "uri": f"{path}.json",
+    }
+
+
+def message_json(message: Message) -> Json:
+    """Return a message as the REST API shows it."""
+    path = f"{account_path(message.account_sid)}/Messages/{message.sid}"
+    return {
+        "sid": message.sid,
+        "account_sid": message.account_sid,
+        "api_version": API_VERSION,
+        "body": message.request.body,
+        "date_created": _date(message.created_at),
+        "date_sent": _date(message.sent_at),
+        "date_updated": _date(message.updated_at),
+        "direction": DIRECTION,
+        "error_code": message.error_code,
+        "error_message": None,
+        "from": message.request.from_,
+        "messaging_service_sid": None,
+        "num_media": "0",
+        "num_segments": str(message.request.segments),
+        "price": None,
+        "price_unit": "USD",
+        "status": message.status.value,
+        "subresource_uris": {"media": f"{path}/Media.json"},
+        "to": message.request.to,
         "uri": f"{path}.json",
     }
 

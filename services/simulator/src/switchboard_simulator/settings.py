@@ -24,7 +24,10 @@ class SimulatorSettings(Habits, BaseSettings):
         port: 0 picks a free one.
         public_url: how clients reach the API, the base of ``RecordingUrl``; left out, it is taken from their requests.
         accounts: further accounts, sid to auth token.
+        message_webhook: where messages to the customer's numbers are reported, as the carrier's console would say.
         cps: calls started a second for each account; the rest queues.
+        mps: messages sent a second for each sending number; the rest queues.
+        message_seconds: from one status of a message to the next.
         dial_seconds: from the start of a call to its ringing.
         detection_seconds: how long machine detection listens.
         faults: what goes wrong from the start; JSON, or one by one as ``SIMULATOR_FAULTS__CALLBACK_LOSE=0.1``.
@@ -44,7 +47,10 @@ class SimulatorSettings(Habits, BaseSettings):
     account_sid: AccountSid = DEMO_ACCOUNT_SID
     auth_token: AuthToken = Field(default=DEMO_AUTH_TOKEN, repr=False)
     accounts: Mapping[AccountSid, AuthToken] = Field(default_factory=dict, repr=False)
+    message_webhook: HttpUrl | None = None
     cps: float = Field(default=1.0, gt=0, le=10_000)
+    mps: float = Field(default=10.0, gt=0, le=10_000)
+    message_seconds: Seconds = 0.05
     dial_seconds: Seconds = 0.05
     detection_seconds: Seconds = 0.2
     faults: Faults = Faults()

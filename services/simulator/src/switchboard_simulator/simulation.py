@@ -8,6 +8,8 @@ from switchboard_simulator.courier import Courier
 from switchboard_simulator.engine import Engine, Pace
 from switchboard_simulator.faults import Dice, Faults
 from switchboard_simulator.ledger import Ledger
+from switchboard_simulator.message_engine import MessageEngine
+from switchboard_simulator.message_ledger import MessageLedger
 from switchboard_simulator.outcomes import OutcomeBook
 from switchboard_simulator.settings import SimulatorSettings
 
@@ -24,9 +26,11 @@ class Simulation:
     settings: SimulatorSettings
     clock: Clock
     ledger: Ledger
+    message_ledger: MessageLedger
     activity: Activity
     book: OutcomeBook
     engine: Engine
+    message_engine: MessageEngine
     dice: Dice
     _courier: Courier
 
@@ -42,18 +46,19 @@ class Simulation:
         self._courier.dice = self.dice
 
     def stop(self) -> None:
-        """Let no call move and no callback leave any more."""
+        """Let no call and no message move and no callback leave any more."""
         self.engine.stop()
+        self.message_engine.stop()
         self._courier.stop()
 
     def reset(self) -> None:
-        """Forget all calls, scripts and figures; faults are those of the settings again."""
+        """Forget all calls, messages, scripts and figures; faults are those of the settings again."""
         self.stop()
         self._assemble()
 
     def _assemble(self) -> None:
         settings = self.settings
-        self.ledger, self.activity = Ledger(), Activity()
+        self.ledger, self.message_ledger, self.activity = Ledger(), MessageLedger(), Activity()
         self.book, self.dice = OutcomeBook(settings), Dice(settings.faults)
         self._courier = Courier(
             client=self._client,
@@ -70,4 +75,12 @@ class Simulation:
             ledger=self.ledger,
             activity=self.activity,
             pace=Pace(per_second=settings.cps, dial=settings.dial_seconds, detection=settings.detection_seconds),
+        )
+        self.message_engine = MessageEngine(
+            clock=self.clock,
+            effects=self._courier,
+            ledger=self.message_ledger,
+            activity=self.activity,
+            per_second=settings.mps,
+            step=settings.message_seconds,
         )

@@ -16,6 +16,8 @@ from sqlalchemy import delete, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from switchboard_core import crossing
+from switchboard_core.broadcasts.delivery import settle_silent_messages
+from switchboard_core.broadcasts.erasure import forget_addresses
 from switchboard_core.calls.cleanup import (
     list_lost_recordings,
     rebuild_all_slots,
@@ -25,7 +27,9 @@ from switchboard_core.calls.models import OutboundCallRun
 from switchboard_core.jobs.models import BackgroundJob, WorkerHeartbeat
 from switchboard_core.jobs.queueing import admit, wakeup_of
 from switchboard_core.jobs.transport import WakeUp, process_next_wakeup, recording_wakeup
+from switchboard_core.leads.purge import purge
 from switchboard_core.logs import get_logger
+from switchboard_core.mailbox.search import forget_old_queries
 from switchboard_core.metrics import SWEEP_ACTIONS
 from switchboard_core.recordings.models import Recording
 from switchboard_core.runtime import Runtime
@@ -36,6 +40,7 @@ from switchboard_core.tenancy.service import forget_idempotency_keys
 log = get_logger(__name__)
 
 BATCH = 1000
+PURGE_BATCHES = 10
 _LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended('switchboard.sweep', 0))"
 
 
@@ -71,9 +76,12 @@ class Sweep:
             _Part("pumps woken", interval, self.wake_pumps),
             _Part("recordings enqueued", interval, self.enqueue_due_recordings),
             _Part("silent calls settled", 2 * interval, lambda: settle_silent(runtime).attempts_settled),
+            _Part("silent messages settled", 2 * interval, lambda: settle_silent_messages(runtime)),
             _Part("lost recordings found", 10 * interval, lambda: list_lost_recordings(runtime)),
             _Part("slots rebuilt", 15 * interval, self.rebuild_slots),
             _Part("old tasks deleted", 3600.0, self.delete_old_tasks),
+            _Part("deleted leads purged", 60.0, self.purge_deleted_leads),
+            _Part("spoken queries forgotten", 300.0, lambda: forget_old_queries(runtime, BATCH)),
             _Part("dead workers forgotten", 3600.0, self.forget_dead_workers),
         ]
 
@@ -127,16 +135,11 @@ class Sweep:
         """Let waiting jobs into Redis, business by business; returns how many."""
         with self._runtime.database.crossing() as session:
             refs = crossing.businesses_with_waiting_jobs(session)
-        admitted = 0
-        for ref in refs:
-            with self._runtime.database.tenant(ref.business_id) as session:
-                for queue in ALL_QUEUES:
-                    admitted += admit(
-                        session,
-                        self._runtime.transport,
-                        queue,
-                        limit=self._runtime.settings.jobs_admitted_per_business,
-                    )
+        admitted, limit = 0, self._runtime.settings.jobs_admitted_per_business
+        for business_id, ids in _by_business(refs).items():
+            with self._runtime.database.tenant(business_id) as session:
+                for queue in session.scalars(select(BackgroundJob.queue).where(BackgroundJob.id.in_(ids))).all():
+                    admitted += admit(session, self._runtime.transport, queue, limit=limit)
         return admitted
 
     def wake_pumps(self) -> int:
@@ -149,7 +152,7 @@ class Sweep:
                 job_id = session.scalar(select(OutboundCallRun.background_job_id).where(OutboundCallRun.id == ids[0]))
             if job_id is not None:
                 # One run stands for its business: the pump lets all of them take turns.
-                woken += self._runtime.transport.push(process_next_wakeup(job_id, ids[0]))
+                woken += self._runtime.transport.push(process_next_wakeup(job_id, ids[0], business_id))
         return woken
 
     def enqueue_due_recordings(self) -> int:
@@ -164,7 +167,9 @@ class Sweep:
             with self._runtime.database.tenant(business_id) as session:
                 ran_out = func.coalesce(Recording.lease_until < func.clock_timestamp(), False)
                 rows = session.execute(select(Recording.id, ran_out).where(Recording.id.in_(ids)))
-                orphans += [_Orphan(recording_wakeup(row_id), lease_ran_out) for row_id, lease_ran_out in rows]
+                orphans += [
+                    _Orphan(recording_wakeup(row_id, business_id), lease_ran_out) for row_id, lease_ran_out in rows
+                ]
         return self._enqueue(orphans, queued)
 
     def _enqueue(self, orphans: list[_Orphan], queued: set[str]) -> int:
@@ -191,6 +196,23 @@ class Sweep:
                 deleted += self._runtime.tasks.clean_up(session, older_than)
                 forget_idempotency_keys(session, self._runtime.settings.idempotency_hours)
         return deleted
+
+    def purge_deleted_leads(self) -> int:
+        """Take leads away for good that were deleted longer ago than they can be restored; returns how many.
+
+        A few batches at a time: the next run goes on.
+        """
+        undo_days, purged = self._runtime.settings.lead_undo_days, 0
+        for _ in range(PURGE_BATCHES):
+            with self._runtime.database.crossing() as session:
+                refs = crossing.purgeable_leads(session, timedelta(days=undo_days).total_seconds(), BATCH)
+            for business_id, ids in _by_business(refs).items():
+                with self._runtime.database.tenant(business_id) as session:
+                    forget_addresses(session, ids, undo_days=undo_days)
+                    purged += purge(session, ids, undo_days=undo_days)
+            if len(refs) < BATCH:
+                break
+        return purged
 
     def forget_dead_workers(self) -> int:
         """Delete the heartbeats of processes that were last seen more than a day ago; returns how many."""

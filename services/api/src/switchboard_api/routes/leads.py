@@ -30,8 +30,11 @@ from switchboard_core.leads.schemas import (
     DoNotCallPage,
     DoNotCallRequest,
     ImportReport,
+    LeadCount,
+    LeadCountOrder,
     LeadOut,
     PhoneNumbers,
+    RestoreLeads,
     StoredImportRowError,
 )
 from switchboard_core.leads.zones import require_zone
@@ -165,6 +168,69 @@ def bulk_update(order: BulkUpdate, caller: Agent, runtime: RuntimeDep, once: Ide
             "leads.updated",
             lambda: service.bulk_update(session, runtime, order.filter, order.changes),
         )
+
+
+@router.post(
+    "/leads/count",
+    summary="Count leads before something is done to them",
+    responses={404: {"description": "There is no such import."}},
+)
+def count_leads(order: LeadCountOrder, caller: Viewer, runtime: RuntimeDep) -> LeadCount:
+    """How many leads a bulk task with this filter would touch, and the first of them. Changes nothing."""
+    with runtime.database.tenant(caller.business_id) as session:
+        return _found(order.created_by_import or 0, lambda: service.count_leads(session, order))
+
+
+@router.post(
+    "/leads/imports/{import_id}/delete",
+    summary="Delete what an import brought in",
+    status_code=202,
+    response_model=TaskSnapshot,
+)
+def delete_import(import_id: RowId, caller: Agent, runtime: RuntimeDep, once: IdempotencyDep) -> Response:
+    """In the background: the leads that this import created, whatever later imports changed in them.
+
+    Leads that it only updated are left alone, with what it wrote into them. `POST /api/leads/count` with
+    `created_by_import` says beforehand how many leads are meant.
+    """
+    with runtime.database.tenant(caller.business_id) as session:
+        return _bulk(
+            session,
+            caller,
+            once,
+            "leads.deleted",
+            lambda: _found(import_id, lambda: service.delete_import(session, runtime, import_id)),
+        )
+
+
+@router.post(
+    "/leads/restore",
+    summary="Undo a task that deleted leads",
+    status_code=202,
+    response_model=TaskSnapshot,
+    responses={
+        404: {"description": "There is no such task."},
+        409: {"description": "The task has not ended, deletes no leads, or left none to restore."},
+        410: {"description": "Its leads are gone for good."},
+    },
+)
+def restore_leads(order: RestoreLeads, caller: Agent, runtime: RuntimeDep, once: IdempotencyDep) -> Response:
+    """In the background, within `LEAD_UNDO_DAYS` (30) of the deletion.
+
+    A lead whose number was imported anew meanwhile is listed in the errors of the task; the others come back as they
+    were.
+    """
+
+    def create() -> TaskSnapshot:
+        try:
+            return service.restore(session, runtime, order.task_id)
+        except service.NotUndoableError as error:
+            raise Problem(409, "Not undoable", str(error)) from None
+        except service.UndoExpiredError as error:
+            raise Problem(410, "Undo expired", str(error)) from None
+
+    with runtime.database.tenant(caller.business_id) as session:
+        return _bulk(session, caller, once, "leads.restored", create)
 
 
 @router.post(

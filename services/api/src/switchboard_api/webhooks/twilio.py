@@ -24,9 +24,13 @@ EMPTY_TWIML = '<?xml version="1.0" encoding="UTF-8"?><Response/>'
 def _find(runtime: Runtime, attempt: str | None, form: dict[str, str], kind: str) -> crossing.AttemptRef | None:
     ref = callbacks.find_attempt(runtime, attempt, form)
     if ref is None:
-        # Acknowledged all the same: the carrier would send it again, and it would be unknown again.
-        log.warning("webhook about a call that is not ours", kind=kind, call_sid=form.get("CallSid"))
+        _say_unknown(form, kind)
     return ref
+
+
+def _say_unknown(form: dict[str, str], kind: str) -> None:
+    # Acknowledged all the same: the carrier would send it again, and it would be unknown again.
+    log.warning("webhook about a call that is not ours", kind=kind, call_sid=form.get("CallSid"))
 
 
 @router.post("/voice", summary="What to say to who answered")
@@ -45,8 +49,8 @@ async def status(form: CarrierParameters, runtime: RuntimeDep, attempt: AttemptI
     """Any order, doubled or late: the state of the call only moves forward."""
 
     def apply() -> None:
-        if ref := _find(runtime, attempt, form, "status"):
-            callbacks.on_status(runtime, ref, form)
+        if not callbacks.receive_status(runtime, attempt, form):
+            _say_unknown(form, "status")
 
     await run_in_threadpool(apply)
     return Response(status_code=204)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from switchboard_cli.demo.campaign import Moment
     from switchboard_cli.demo.stack import DemoStack
     from switchboard_cli.demo.summary import Summary
+    from switchboard_cli.demo.tour import Stop
 
 EXAMPLE = "Example: [bold]switchboard demo --keep[/bold]"
 _EXAMPLE_CSV = Path("examples") / "leads.csv"
@@ -71,6 +72,7 @@ class _Demo:
             DevstackError: something could not be started, or ended by itself.
         """
         from switchboard_cli.client import ApiClient
+        from switchboard_cli.demo import tour
         from switchboard_cli.demo.campaign import create_business
         from switchboard_cli.demo.stack import running_demo_stack
 
@@ -78,10 +80,11 @@ class _Demo:
             business_id, key = create_business(stack.at.database)
             with ApiClient(stack.at.api, key) as api:
                 summary = self._campaign(stack, api, business_id)
-            self._print(summary, key)
+                seen = list(tour.stops(api, _words_to_find(summary)))
+            self._print(summary, seen, key)
             if self._keep:
                 self._stay(stack, summary, key)
-        if not summary.ok:
+        if not summary.ok or not all(stop.ok for stop in seen):
             raise CliError("The demo ended, but not as it should: see the figures above.")
 
     def _campaign(self, stack: "DemoStack", api: "ApiClient", business_id: int) -> "Summary":
@@ -104,14 +107,16 @@ class _Demo:
             api_url=stack.at.api,
         )
 
-    def _print(self, summary: "Summary", key: str) -> None:
+    def _print(self, summary: "Summary", seen: "list[Stop]", key: str) -> None:
+        from switchboard_cli.demo import tour
         from switchboard_cli.demo.summary import tell
 
         if self._output.as_json:
             kept: Json = {"api_key": key} if self._keep else {}
-            self._output.json_line({**summary.as_json(), **kept})
+            self._output.json_line({**summary.as_json(), "tour": [stop.as_json() for stop in seen], **kept})
             return
         tell(self._output, summary)
+        tour.tell(self._output, seen)
         if not self._keep:
             self._output.line(
                 "The api describes itself at /docs (OpenAPI): run `switchboard demo --keep`, then open the address "
@@ -122,7 +127,8 @@ class _Demo:
         """Leave everything running and say what to try, until Ctrl-C or until a process ends by itself."""
         for line in (
             "",
-            "It is all still running. OpenAPI page:",
+            "It is all still running. For people, signing in with the key below, and for programs (OpenAPI):",
+            f"  {stack.at.api}/",
             f"  {stack.at.api}/docs",
             f"Logs: {stack.logs}",
             "To try, in another terminal:",

@@ -1,4 +1,4 @@
-"""``switchboard leads``: bring leads in, and look at them."""
+"""``switchboard leads``: bring leads in, look at them, change many at once."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from switchboard_cli.client import ApiClient
+from switchboard_cli.commands import leads_bulk
 from switchboard_cli.errors import CliError
 from switchboard_cli.options import DEFAULT_URL, ApiKey, AsJson, Limit, Url
 from switchboard_cli.output import Json, Output
@@ -85,6 +86,12 @@ def list_leads(
     output.table(columns, rows)
     if len(leads) == limit:
         output.note(f"These are the first {limit}; there may be more (--limit).")
+
+
+app.command("delete", epilog=leads_bulk.DELETE_EXAMPLE)(leads_bulk.delete)
+app.command("update", epilog=leads_bulk.UPDATE_EXAMPLE)(leads_bulk.update)
+app.command("delete-import", epilog=leads_bulk.DELETE_IMPORT_EXAMPLE)(leads_bulk.delete_import)
+app.command("restore", epilog=leads_bulk.RESTORE_EXAMPLE)(leads_bulk.restore)
 
 
 def require_file(file: Path) -> None:

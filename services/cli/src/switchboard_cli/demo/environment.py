@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +36,7 @@ class CarrierAccount:
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where everything is.
+    """Where everything is, and what opens what businesses entrust there.
 
     Attributes:
         database: URL for the application's role.
@@ -44,6 +45,7 @@ class Addresses:
         api: URL.
         simulator: URL.
         recordings: folder that recordings are kept in.
+        sealing_key: made for one run of the demo: the database goes with it.
     """
 
     database: str = field(repr=False)
@@ -52,6 +54,7 @@ class Addresses:
     api: str
     simulator: str
     recordings: Path
+    sealing_key: str = field(default_factory=lambda: urlsafe_b64encode(secrets.token_bytes(32)).decode(), repr=False)
 
 
 def kept(environ: Mapping[str, str]) -> dict[str, str]:
@@ -90,7 +93,9 @@ def for_service(role: str, port: int, account: CarrierAccount, at: Addresses) ->
         account: at the carrier.
         at: where everything is.
     """
-    return {
+    # The recorder opens nothing that was entrusted. Mail and accounting of the demo are on this machine.
+    entrusted = {} if role == "recorder" else {"CREDENTIALS_KEYS": at.sealing_key, "TRUSTED_HOSTS": "127.0.0.1"}
+    return entrusted | {
         "SERVICE_ROLE": role,
         "DATABASE_URL": at.database,
         "REDIS_URL": at.redis,

@@ -1,1 +1,1 @@
-"""Messages to many leads."""
+"""Messages to many leads, by SMS or e-mail: each lead and each number once, and nobody who wants none."""

@@ -8,11 +8,12 @@ attempt. The inserted row *is* the slot, so the cap holds whatever happens to Re
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from switchboard_core.calls.models import CallAttempt, OutboundCallJob, OutboundCallRun
+from switchboard_core import crossing
+from switchboard_core.calls.models import CallAttempt, OutboundCallJob, OutboundCallRun, RateLine
 from switchboard_core.calls.policy import BREAKER_THRESHOLD, Breaker, Bucket, next_opening
 from switchboard_core.calls.progress import finish_job
 from switchboard_core.calls.states import CallStatus, RunStatus
@@ -28,6 +29,8 @@ _PASSED_OVER = 100
 _DEFER_CHUNK = 2000
 _NUMBER_BUSY_S = 15
 _NO_CALLER_ID_S = 30
+_LINE_GRACE = timedelta(seconds=3)
+"""Who does not come so long after its turn, with its run paused say, loses its place."""
 
 NO_CALLER_ID = "there is no number to call from"
 
@@ -104,16 +107,22 @@ def _decide(
         return Idle(NO_CALLER_ID, now + timedelta(seconds=_NO_CALLER_ID_S))
     wait = _rate_wait(session, runtime, business, now)
     if wait is not None:
-        return Idle("the rate is used up", now + wait)
+        due = _next_due(session, [run.id for run in runs])
+        if due is None or due > now:
+            return Idle("no job is due", due)
+        wake_at = now + wait.own if wait.own else _line_up(session, runtime, now + wait.shared)
+        return Idle("the rate is used up", wake_at)
     for run in runs:
         found = _from_run(session, runtime, business, run, now)
         if found == "look again":
             return LookAgain()
         if isinstance(found, CallAttempt):
             _take_tokens(session, runtime, business)
+            _leave_line(session)
             run.last_admitted_at = run.heartbeat_at = now
             ATTEMPTS_ADMITTED.inc()
             return Admitted(found, run, breaker, business.call_cap)
+    _leave_line(session)
     return Idle("no job is due", _next_due(session, [run.id for run in runs]))
 
 
@@ -125,16 +134,43 @@ def _next_due(session: Session, run_ids: list[int]) -> datetime | None:
     )
 
 
-def _rate_wait(session: Session, runtime: Runtime, business: Business, now: datetime) -> timedelta | None:
-    """Refill the buckets of the business and of the carrier account; how long until both hold a token."""
+@dataclass(frozen=True)
+class _Wait:
+    """How long until a token of the business's own rate, and one of the account's rate that is this business's turn."""
+
+    own: timedelta
+    shared: timedelta
+
+
+def _rate_wait(session: Session, runtime: Runtime, business: Business, now: datetime) -> _Wait | None:
+    """Refill the buckets of the business and of the carrier account; how long to wait, if at all.
+
+    The account's tokens go to the businesses in the order in which they began to wait for one: a business takes one
+    only where there is one for each business before it, too. So each gets its share, whoever looks most often.
+    """
     own = Bucket(business.rate_tokens, business.rate_refilled_at).refilled(now, business.calls_per_second)
     business.rate_tokens, business.rate_refilled_at = own.tokens, own.at
     account = _account(session, runtime)
     rate = runtime.settings.carrier_calls_per_second
     shared = Bucket(account.rate_tokens, account.rate_refilled_at).refilled(now, rate)
     account.rate_tokens, account.rate_refilled_at = shared.tokens, shared.at
-    wait_s = max(own.wait_s(business.calls_per_second), shared.wait_s(rate))
-    return timedelta(seconds=wait_s) if wait_s > 0 else None
+    ahead = crossing.ahead_in_line(session, business.id, account.account_sid)
+    own_s, shared_s = own.wait_s(business.calls_per_second), shared.wait_s(rate, tokens=1.0 + ahead)
+    if own_s <= 0 and shared_s <= 0:
+        return None
+    return _Wait(timedelta(seconds=own_s), timedelta(seconds=shared_s))
+
+
+def _line_up(session: Session, runtime: Runtime, wake_at: datetime) -> datetime:
+    """Keep the business's place in the line for the account's rate, or take the last one; returns ``wake_at``."""
+    values = {"account_sid": runtime.carrier.account_sid, "expires_at": wake_at + _LINE_GRACE}
+    statement = insert(RateLine).values(business_id=tenant_of(session), **values)
+    session.execute(statement.on_conflict_do_update(index_elements=["business_id"], set_=values))
+    return wake_at
+
+
+def _leave_line(session: Session) -> None:
+    session.execute(delete(RateLine).where(RateLine.business_id == tenant_of(session)))
 
 
 def _account(session: Session, runtime: Runtime) -> CarrierAccount:

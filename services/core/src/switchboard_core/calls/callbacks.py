@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from xml.sax.saxutils import escape
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from switchboard_core import crossing
 from switchboard_core.calls.dial import hang_up
@@ -15,6 +16,7 @@ from switchboard_core.calls.models import CallAttempt, OutboundCallJob, Outbound
 from switchboard_core.calls.progress import wake_pump
 from switchboard_core.calls.settle import Applied, Evidence, apply_event
 from switchboard_core.calls.states import AttemptState, carrier_event
+from switchboard_core.db import set_tenant
 from switchboard_core.jobs.transport import process_next_wakeup
 from switchboard_core.leads.models import Lead
 from switchboard_core.logs import get_logger
@@ -30,39 +32,68 @@ Form = Mapping[str, str]
 def find_attempt(runtime: Runtime, attempt: str | None, form: Form) -> crossing.AttemptRef | None:
     """The attempt that a webhook is about: by the id in its URL, else by the call's sid."""
     with runtime.database.crossing() as session:
-        if attempt:
-            try:
-                return crossing.attempt(session, uuid.UUID(attempt))
-            except ValueError:
-                return None
-        return crossing.attempt_by_sid(session, form.get("CallSid", ""))
+        return _find(session, attempt, form)
+
+
+def _find(session: Session, attempt: str | None, form: Form) -> crossing.AttemptRef | None:
+    if attempt:
+        try:
+            return crossing.attempt(session, uuid.UUID(attempt))
+        except ValueError:
+            return None
+    return crossing.attempt_by_sid(session, form.get("CallSid", ""))
+
+
+def receive_status(runtime: Runtime, attempt: str | None, form: Form) -> bool:
+    """Find the attempt that a status callback is about, and apply it, in one transaction: most webhooks are these.
+
+    Returns:
+        Whether there is such an attempt.
+    """
+    with runtime.database.crossing() as session:
+        ref = _find(session, attempt, form)
+        if ref is None:
+            return False
+        set_tenant(session, ref.business_id)
+        applied = _apply_status(session, runtime, ref, form)
+    _follow_up(runtime, applied)
+    return True
 
 
 def on_status(runtime: Runtime, ref: crossing.AttemptRef, form: Form) -> Applied | None:
     """A status callback, in whatever order and however often it comes."""
+    with runtime.database.tenant(ref.business_id) as session:
+        applied = _apply_status(session, runtime, ref, form)
+    _follow_up(runtime, applied)
+    return applied
+
+
+def _apply_status(session: Session, runtime: Runtime, ref: crossing.AttemptRef, form: Form) -> Applied | None:
     word = form.get("CallStatus", "")
     event = carrier_event(word)
     if event is None:
         log.warning("status callback with an unknown CallStatus", attempt_id=str(ref.id), call_status=word[:40])
         return None
-    with runtime.database.tenant(ref.business_id) as session:
-        applied = apply_event(session, runtime, ref.id, event, evidence_of(form))
-        if applied is None:
-            return None
-        if applied.hang_up:
-            applied.attempt.hangup_requested_at = session.execute(select(db_now())).scalar_one()
-        run = applied.run
+    applied = apply_event(session, runtime, ref.id, event, evidence_of(form))
+    if applied is not None and applied.hang_up:
+        applied.attempt.hangup_requested_at = session.execute(select(db_now())).scalar_one()
+    return applied
+
+
+def _follow_up(runtime: Runtime, applied: Applied | None) -> None:
+    """What is done behind the commit of a status callback."""
+    if applied is None:
+        return
     if applied.hang_up:
         _hang_up_now(runtime, applied)
     if applied.settled_now:
         log.info(
             "enqueuing next job to RQ worker",
-            run_id=run.id,
-            job_id=run.background_job_id,
-            attempt_id=str(ref.id),
+            run_id=applied.run.id,
+            job_id=applied.run.background_job_id,
+            attempt_id=str(applied.attempt.id),
             state=str(applied.attempt.state),
         )
-    return applied
 
 
 def evidence_of(form: Form) -> Evidence:
@@ -145,4 +176,4 @@ def _hang_up_now(runtime: Runtime, applied: Applied) -> None:
     if sid is None or hang_up(runtime, sid) or run.background_job_id is None:
         return
     # The carrier could not be reached: the pump tries again.
-    runtime.transport.wake(process_next_wakeup(run.background_job_id, run.id))
+    runtime.transport.wake(process_next_wakeup(run.background_job_id, run.id, run.business_id))

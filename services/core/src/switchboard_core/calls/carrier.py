@@ -1,15 +1,15 @@
 """The carrier behind one interface; ``twilio_carrier`` implements it, worker and api see only this."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 
 class NotSentError(Exception):
-    """Certainly no call was placed: the request was never sent, or the carrier said 429. Safe to try again.
+    """Certainly no call was placed and no message sent: the request never left, or the carrier said 429.
 
-    ``retry_after_s`` is the carrier's own wish, where it gave one.
+    Safe to try again. ``retry_after_s`` is the carrier's own wish, where it gave one.
     """
 
     def __init__(self, sentence: str, *, carrier_fault: bool, retry_after_s: float | None = None) -> None:
@@ -19,13 +19,14 @@ class NotSentError(Exception):
 
 
 class AnswerLostError(Exception):
-    """The request was sent and its answer is missing or 5xx: the call may exist. Never replay it."""
+    """The request was sent and its answer is missing or 5xx: the call or message may exist. Never replay it."""
 
 
 class RejectedError(Exception):
-    """The carrier refused the call for good (4xx): it was not placed.
+    """The carrier refused the call or message for good (4xx): nothing was placed or sent.
 
-    ``account_fault`` tells a refusal of the account (authentication, suspension) from one of the number.
+    ``account_fault`` tells a refusal of the account (authentication, suspension) or of the number that it comes from
+    from one of the number that it goes to.
     """
 
     def __init__(self, code: int, sentence: str, *, account_fault: bool) -> None:
@@ -85,6 +86,36 @@ class CarrierRecording:
     duration_s: int | None
 
 
+@dataclass(frozen=True)
+class MessageOrder:
+    """A text message to send.
+
+    Attributes:
+        to_number: E.164.
+        from_number: E.164.
+        body: 1,600 characters at most.
+        status_url: where the carrier reports delivery.
+    """
+
+    to_number: str
+    from_number: str
+    body: str
+    status_url: str
+
+
+@dataclass(frozen=True)
+class CarrierMessage:
+    """A text message as the carrier knows it; ``status`` in its own spelling."""
+
+    sid: str
+    status: str
+    to_number: str
+    from_number: str
+    body: str
+    created_at: datetime | None
+    error_code: int | None
+
+
 class Carrier(Protocol):
     """What we need of a carrier. Every method blocks for a bounded time."""
 
@@ -114,10 +145,31 @@ class Carrier(Protocol):
         """Calls to a number made since a moment, oldest first. Raises ``CarrierUnavailableError``."""
         ...
 
+    def calls(self, *, status: str | None = None, started_after: datetime | None = None) -> Iterator[CarrierCall]:
+        """Every call of the account, page by page. Raises ``CarrierUnavailableError``, also in the middle.
+
+        Args:
+            status: only those in this state, in the carrier's spelling.
+            started_after: only those that began to be dialled after a moment; one that still waits has not begun.
+        """
+        ...
+
     def hang_up(self, call_sid: str) -> None:
         """End a call, whatever state it is in; ended already is fine. Raises ``CarrierUnavailableError``."""
         ...
 
     def recordings_of(self, call_sid: str) -> list[CarrierRecording]:
         """The recordings of a call. Raises ``CarrierUnavailableError``."""
+        ...
+
+    def send_message(self, order: MessageOrder, before_send: Callable[[], None]) -> CarrierMessage:
+        """Send a text message, once; ``before_send`` and exceptions as of ``create``."""
+        ...
+
+    def fetch_message(self, message_sid: str) -> CarrierMessage | None:
+        """What the carrier says of a message; None: it does not know it. Raises ``CarrierUnavailableError``."""
+        ...
+
+    def find_messages(self, to_number: str, from_number: str, since: datetime) -> list[CarrierMessage]:
+        """Messages between two numbers made since a moment, oldest first. Raises ``CarrierUnavailableError``."""
         ...

@@ -36,6 +36,7 @@ NOT_WITHIN_S = 60.0
 BATCH = 100
 GIVE_UP_AFTER = 3
 """Questions in a row without an answer, after which a carrier that is away is left alone until the next pass."""
+ASK_AGAIN_AFTER_S = 1.0
 RECORDING_AWAITED_S = 600.0
 """The carrier is asked for the recording of a call until this long after its end, as long as there is none."""
 _MADE = frozenset({"completed", "absent"})
@@ -70,7 +71,12 @@ def settle_silent(
             report.attempts_settled += _look_into(runtime, ref)
             unanswered = 0
         except CarrierUnavailableError as error:
-            log.warning("the carrier cannot say what became of a call; asked again later", error=str(error))
+            log.warning(
+                "the carrier cannot say what became of a call; asked again later",
+                attempt_id=str(ref.id),
+                error=str(error),
+            )
+            _ask_again(runtime, ref)
             unanswered += 1
         if unanswered == GIVE_UP_AFTER:
             break
@@ -119,6 +125,20 @@ def _look_into(runtime: Runtime, ref: crossing.AttemptRef) -> bool:
     if applied.hang_up and applied.attempt.call_sid:
         hang_up(runtime, applied.attempt.call_sid)
     return applied.settled_now
+
+
+def _ask_again(runtime: Runtime, ref: crossing.AttemptRef) -> None:
+    """Ask about an attempt again soon: its slot must not wait another whole silence for one failed question.
+
+    Attempts that fell silent meanwhile come first, so questions that fail again and again hold up no other.
+    """
+    with runtime.database.tenant(ref.business_id) as session:
+        session.execute(
+            update(CallAttempt)
+            .where(CallAttempt.id == ref.id, CallAttempt.settled_at.is_(None))
+            .values(checked_at=after_seconds(ASK_AGAIN_AFTER_S - runtime.settings.settle_after_seconds))
+            .execution_options(synchronize_session=False)
+        )
 
 
 def _evidence(runtime: Runtime, seen: _Seen) -> tuple[CallEvent | None, Evidence]:
@@ -249,7 +269,7 @@ def _mend_run(session: Session, runtime: Runtime, run_id: int) -> str | None:
         session.flush()
         wake_now(session, runtime.transport, run.background_job_id)
         return "taken over"
-    _fail_run(session, runtime, run, f"No worker has worked on it for {limit_s:.0f} seconds.")
+    fail_run(session, runtime, run, f"No worker has worked on it for {limit_s:.0f} seconds.")
     return "failed"
 
 
@@ -272,7 +292,7 @@ def _job_is_open(session: Session, job_id: int) -> bool:
     return status in OPEN
 
 
-def _fail_run(session: Session, runtime: Runtime, run: OutboundCallRun, reason: str) -> None:
+def fail_run(session: Session, runtime: Runtime, run: OutboundCallRun, reason: str) -> None:
     """End a run that nobody can take over, with its jobs and its background job, in one transaction."""
     now = session.execute(select(db_now())).scalar_one()
     run.status, run.reason, run.finished_at = RunStatus.FAILED, reason, now

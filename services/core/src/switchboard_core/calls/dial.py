@@ -6,6 +6,7 @@ byte leave. What remains is a process that is stopped between that look and the 
 the connection open; docs/concepts.md describes it.
 """
 
+import random
 import uuid
 
 import stamina
@@ -25,6 +26,7 @@ from switchboard_core.calls.models import CallAttempt, OutboundCallRun
 from switchboard_core.calls.policy import Breaker
 from switchboard_core.calls.settle import Evidence, apply_event
 from switchboard_core.calls.states import AttemptState, CallEvent, RunStatus
+from switchboard_core.failpoints import reach
 from switchboard_core.logs import get_logger, mask_number
 from switchboard_core.metrics import CARRIER_ANSWERS
 from switchboard_core.runtime import Runtime
@@ -32,6 +34,8 @@ from switchboard_core.sql import after_seconds, db_now
 from switchboard_core.tenancy.models import Business
 
 log = get_logger(__name__)
+
+_jitter = random.Random()  # noqa: S311 - spreads probes, protects nothing
 
 
 class CallOffError(Exception):
@@ -53,6 +57,7 @@ def dial(runtime: Runtime, admitted: Admitted) -> None:
         reason=evidence.reason,
     )
     CARRIER_ANSWERS.labels(answer=str(event)).inc()
+    reach("before_answer_is_saved")
     _write_down(runtime, attempt.business_id, attempt.id, event, evidence)
     if breaker_ok is not None:
         _record_breaker(runtime, admitted, ok=breaker_ok, reason=evidence.reason)
@@ -95,6 +100,7 @@ def order_of(runtime: Runtime, admitted: Admitted) -> CallOrder:
 
 def _mark_sent(runtime: Runtime, attempt: CallAttempt) -> None:
     """The last look, on the database's clock; it can succeed once in the life of an attempt."""
+    reach("before_look")
     run_wants_it = (
         select(OutboundCallRun.id)
         .where(OutboundCallRun.id == attempt.run_id, OutboundCallRun.status == RunStatus.RUNNING)
@@ -117,6 +123,7 @@ def _mark_sent(runtime: Runtime, attempt: CallAttempt) -> None:
     if marked is None:
         msg = "called off just before the send: paused, cancelled, too late or sent already"
         raise CallOffError(msg)
+    reach("before_send")
 
 
 @stamina.retry(on=(OperationalError, InterfaceError), attempts=8, timeout=30.0)
@@ -152,7 +159,7 @@ def _move_breaker(session: Session, business_id: int, *, ok: bool, reason: str |
     business = session.get_one(Business, business_id, with_for_update={"key_share": True})
     now = session.execute(select(db_now())).scalar_one()
     breaker = Breaker(business.breaker_failures, business.breaker_open_until)
-    after = breaker.after(ok=ok, now=now)
+    after = breaker.after(ok=ok, now=now, jitter=_jitter.random())
     business.breaker_failures, business.breaker_open_until = after.failures, after.open_until
     if after.is_open(now) and not breaker.is_open(now):
         log.error(

@@ -71,6 +71,7 @@ class OutboundCallJob(Base):
             postgresql_where=text("status = 'queued'"),
         ),
         Index("ix_outbound_call_jobs_run_id_status", "run_id", "status"),
+        Index("ix_outbound_call_jobs_lead_id", "lead_id"),
         Index("ix_outbound_call_jobs_business_id_id", "business_id", "id"),
     )
 
@@ -88,6 +89,18 @@ class OutboundCallJob(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
     finished_at: Mapped[datetime | None]
+
+
+class RateLine(Base):
+    """A business that waits for its turn at the rate of a carrier account, which others want too."""
+
+    __tablename__ = "rate_line"
+    __table_args__ = (Index("ix_rate_line_account_sid_since", "account_sid", "since"),)
+
+    business_id: Mapped[int] = mapped_column(ForeignKey("businesses.id", ondelete="CASCADE"), primary_key=True)
+    account_sid: Mapped[str] = mapped_column(String(64))
+    since: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    expires_at: Mapped[datetime] = mapped_column(doc="Who has not come back by then no longer holds up the others.")
 
 
 class CallAttempt(Base):

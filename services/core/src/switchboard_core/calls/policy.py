@@ -126,9 +126,9 @@ class Bucket:
         """The bucket after one token was taken."""
         return Bucket(self.tokens - 1.0, self.at)
 
-    def wait_s(self, rate: float) -> float:
-        """Seconds until it holds a token."""
-        return max(0.0, (1.0 - self.tokens) / rate)
+    def wait_s(self, rate: float, *, tokens: float = 1.0) -> float:
+        """Seconds until it holds a token, or ``tokens`` of them: its own and those of who comes first."""
+        return max(0.0, (tokens - self.tokens) / rate)
 
 
 @dataclass(frozen=True)
@@ -142,12 +142,18 @@ class Breaker:
         """Whether no call may be placed now; when the time is over, calls probe the carrier again."""
         return self.open_until is not None and now < self.open_until
 
-    def after(self, *, ok: bool, now: datetime) -> "Breaker":
-        """The breaker after an answer of the carrier; it opens for 30 s at the fifth failure, then twice as long."""
+    def after(self, *, ok: bool, now: datetime, jitter: float = 0.0) -> "Breaker":
+        """The breaker after an answer of the carrier; it opens for 30 s at the fifth failure, then twice as long.
+
+        Args:
+            ok: whether the carrier works.
+            now: the database's time.
+            jitter: uniform in [0, 1); makes it up to a quarter longer, so that not all businesses probe at once.
+        """
         if ok:
             return Breaker(0, None)
         failures = self.failures + 1
         if failures < BREAKER_THRESHOLD:
             return Breaker(failures, self.open_until)
         open_s = min(BREAKER_MAX_OPEN_S, BREAKER_OPEN_S * 2 ** min(failures - BREAKER_THRESHOLD, 5))
-        return Breaker(failures, now + timedelta(seconds=open_s))
+        return Breaker(failures, now + timedelta(seconds=open_s * (1 + jitter / 4)))

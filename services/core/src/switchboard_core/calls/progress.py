@@ -59,11 +59,29 @@ def finish_job(
         wake_now(session, runtime.transport, row.id)
 
 
+def recount(session: Session, runtime: Runtime, run: OutboundCallRun) -> BackgroundJob | None:
+    """Make the counters of a run's background job what its call jobs say; None where it has no background job."""
+    # Locked before anything is counted: who ends a call job meanwhile counts it behind this, or has been seen by it.
+    row = session.get(BackgroundJob, run.background_job_id, with_for_update={"key_share": True}, populate_existing=True)
+    if row is None:
+        return None
+    by_status = counts(session, run.id)
+    failed = by_status[CallStatus.FAILED]
+    row.done = sum(number for status, number in by_status.items() if status.terminal) - failed
+    row.failed = failed
+    if run.expanded_at is not None:
+        row.total = sum(by_status.values())
+    row.version += 1
+    session.flush()
+    runtime.tasks.publish_after_commit(session, row)
+    return row
+
+
 def wake_pump(session: Session, runtime: Runtime, run: OutboundCallRun) -> None:
     """Wake the pump of the run's business once the transaction is committed."""
     if run.background_job_id is None:
         return
-    wakeup = process_next_wakeup(run.background_job_id, run.id)
+    wakeup = process_next_wakeup(run.background_job_id, run.id, run.business_id)
     after_commit(session, lambda: runtime.transport.wake(wakeup))
 
 

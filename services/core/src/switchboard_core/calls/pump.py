@@ -10,6 +10,7 @@ from switchboard_core import crossing
 from switchboard_core.calls.admission import Admitted, Idle, LookAgain, admit_next
 from switchboard_core.calls.dial import dial, hang_up
 from switchboard_core.calls.models import CallAttempt
+from switchboard_core.failpoints import reach
 from switchboard_core.logs import get_logger
 from switchboard_core.runtime import Runtime
 from switchboard_core.tenancy.models import Business
@@ -43,14 +44,17 @@ def process_next(runtime: Runtime, job_id: int, run_id: int, *, budget_s: float 
     started = time.monotonic()
     while time.monotonic() - started < budget_s:
         if _full(runtime, ref.business_id):
+            reach("before_pump_gives_up")
             return False
         with runtime.database.tenant(ref.business_id) as session:
             outcome = admit_next(session, runtime)
         if isinstance(outcome, Admitted):
+            reach("after_attempt_commit")
             _take_slot(runtime, ref.business_id, outcome)
             dial(runtime, outcome)
         elif isinstance(outcome, Idle) and not _waited(outcome):
             log.debug("pump idle", business_id=ref.business_id, why=outcome.why, wake_at=str(outcome.wake_at))
+            reach("before_pump_gives_up")
             return False
         elif isinstance(outcome, LookAgain):
             continue

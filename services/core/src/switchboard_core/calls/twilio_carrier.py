@@ -5,7 +5,8 @@ call was sent. httpx tells when the connection stands and when the first byte le
 once more that the call is still wanted.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -18,16 +19,20 @@ from twilio.http import HttpClient
 from twilio.http.response import Response
 from twilio.rest import Client
 from twilio.rest.api.v2010.account.call import CallInstance
+from twilio.rest.api.v2010.account.message import MessageInstance
 
 from switchboard_core.calls.carrier import (
     AnswerLostError,
     CallOrder,
     CarrierCall,
+    CarrierMessage,
     CarrierRecording,
     CarrierUnavailableError,
+    MessageOrder,
     NotSentError,
     RejectedError,
 )
+from switchboard_core.failpoints import reach
 from switchboard_core.logs import get_logger
 from switchboard_core.settings import Settings
 
@@ -37,7 +42,11 @@ STATUS_EVENTS = ["initiated", "ringing", "answered", "completed"]
 _NOT_IN_PROGRESS = 21220
 _RATE_LIMITED = 429
 _NOT_FOUND = 404
-_ACCOUNT_CODES = frozenset({20003, 20005, 20008, 20403, 21212})
+_LARGEST_PAGE = 1000
+_QUEUE_FULL = 21611
+"""Too many messages wait at the number that sends: nothing was taken."""
+_ACCOUNT_CODES = frozenset({20003, 20005, 20008, 20403, 21212, 21603, 21606, 21659, 21660})
+"""Refusals of the account or of the number that a call or message comes from."""
 
 
 class _Refused(Exception):  # noqa: N818 - carries the caller's own exception out through two libraries
@@ -60,6 +69,8 @@ class _Send:
             except Exception as error:
                 raise _Refused(error) from error
             self.sent = True
+        elif event == "http11.receive_response_headers.started" and self.sent:
+            reach("before_answer")
 
 
 _watched: ContextVar[_Send | None] = ContextVar("switchboard_watched_send", default=None)
@@ -125,26 +136,8 @@ class TwilioCarrier:
 
     def create(self, order: CallOrder, before_send: Callable[[], None]) -> CarrierCall:
         """Place a call, once; see ``Carrier.create``."""
-        send = _Send(before_send)
-        token = _watched.set(send)
-        try:
-            call = self._client.calls.create(**_create_arguments(order))
-        except _Refused as refused:
-            raise refused.cause from None
-        except TwilioRestException as error:
-            raise _refusal(error) from error
-        except httpx.HTTPError as error:
-            if send.sent:
-                msg = f"no answer to the create call ({type(error).__name__})"
-                raise AnswerLostError(msg) from error
-            msg = f"the carrier cannot be reached ({type(error).__name__})"
-            raise NotSentError(msg, carrier_fault=True) from error
-        except (TwilioException, ValueError, KeyError) as error:
-            msg = f"the answer to the create call cannot be read ({type(error).__name__})"
-            raise AnswerLostError(msg) from error
-        finally:
-            _watched.reset(token)
-        return _call(call)
+        with _sent_once(before_send, "create call"):
+            return _call(self._client.calls.create(**_create_arguments(order)))
 
     def fetch(self, call_sid: str) -> CarrierCall | None:
         """What the carrier says of a call; see ``Carrier.fetch``."""
@@ -168,6 +161,17 @@ class TwilioCarrier:
         recent = [call for call in found if call.created_at is None or call.created_at >= since]
         return sorted(recent, key=lambda call: call.created_at or since)
 
+    def calls(self, *, status: str | None = None, started_after: datetime | None = None) -> Iterator[CarrierCall]:
+        """Every call of the account; see ``Carrier.calls``."""
+        wanted: dict[str, Any] = {"status": status, "start_time_after": started_after}
+        try:
+            for call in self._client.calls.stream(
+                page_size=_LARGEST_PAGE, **{name: value for name, value in wanted.items() if value is not None}
+            ):
+                yield _call(call)
+        except (httpx.HTTPError, TwilioException) as error:
+            raise CarrierUnavailableError(type(error).__name__) from error
+
     def hang_up(self, call_sid: str) -> None:
         """End a call; see ``Carrier.hang_up``."""
         try:
@@ -178,6 +182,37 @@ class TwilioCarrier:
             raise CarrierUnavailableError(str(error.msg)) from error
         except (httpx.HTTPError, TwilioException) as error:
             raise CarrierUnavailableError(type(error).__name__) from error
+
+    def send_message(self, order: MessageOrder, before_send: Callable[[], None]) -> CarrierMessage:
+        """Send a text message, once; see ``Carrier.send_message``."""
+        with _sent_once(before_send, "message"):
+            return _message(
+                self._client.messages.create(
+                    to=order.to_number, from_=order.from_number, body=order.body, status_callback=order.status_url
+                )
+            )
+
+    def fetch_message(self, message_sid: str) -> CarrierMessage | None:
+        """What the carrier says of a message; see ``Carrier.fetch_message``."""
+        try:
+            return _message(self._client.messages(message_sid).fetch())
+        except TwilioRestException as error:
+            if error.status == _NOT_FOUND:
+                return None
+            raise CarrierUnavailableError(str(error.msg)) from error
+        except (httpx.HTTPError, TwilioException) as error:
+            raise CarrierUnavailableError(type(error).__name__) from error
+
+    def find_messages(self, to_number: str, from_number: str, since: datetime) -> list[CarrierMessage]:
+        """Messages between two numbers since a moment; see ``Carrier.find_messages``."""
+        try:
+            # Not filtered by DateSent: a message that is still queued has none, and would not be found.
+            messages = self._client.messages.list(to=to_number, from_=from_number, limit=100)
+        except (httpx.HTTPError, TwilioException) as error:
+            raise CarrierUnavailableError(type(error).__name__) from error
+        found = [_message(message) for message in messages]
+        recent = [message for message in found if message.created_at is None or message.created_at >= since]
+        return sorted(recent, key=lambda message: message.created_at or since)
 
     def recordings_of(self, call_sid: str) -> list[CarrierRecording]:
         """The recordings of a call; see ``Carrier.recordings_of``."""
@@ -196,6 +231,30 @@ class TwilioCarrier:
             )
             for item in found
         ]
+
+
+@contextmanager
+def _sent_once(before_send: Callable[[], None], what: str) -> Iterator[None]:
+    """Say of a request that creates something whether it was certainly not sent, refused, or nobody knows."""
+    send = _Send(before_send)
+    token = _watched.set(send)
+    try:
+        yield
+    except _Refused as refused:
+        raise refused.cause from None
+    except TwilioRestException as error:
+        raise _refusal(error) from error
+    except httpx.HTTPError as error:
+        if send.sent:
+            msg = f"no answer to the {what} ({type(error).__name__})"
+            raise AnswerLostError(msg) from error
+        msg = f"the carrier cannot be reached ({type(error).__name__})"
+        raise NotSentError(msg, carrier_fault=True) from error
+    except (TwilioException, ValueError, KeyError) as error:
+        msg = f"the answer to the {what} cannot be read ({type(error).__name__})"
+        raise AnswerLostError(msg) from error
+    finally:
+        _watched.reset(token)
 
 
 def _create_arguments(order: CallOrder) -> dict[str, Any]:
@@ -227,10 +286,10 @@ def _create_arguments(order: CallOrder) -> dict[str, Any]:
 
 
 def _refusal(error: TwilioRestException) -> Exception:
-    """What an error answer to a create call means: 429 sent nothing, 5xx may have, any other 4xx is final."""
+    """What an error answer to a create request means: 429 sent nothing, 5xx may have, any other 4xx is final."""
     status, code = int(error.status), int(error.code or 0)
     sentence = f"carrier error {code or status}: {str(error.msg)[:200]}"
-    if status == _RATE_LIMITED:
+    if status == _RATE_LIMITED or code == _QUEUE_FULL:
         return NotSentError(sentence, carrier_fault=False, retry_after_s=1.0)
     if status >= 500:
         return AnswerLostError(sentence)
@@ -246,6 +305,18 @@ def _call(call: CallInstance) -> CarrierCall:
         created_at=_moment(call.date_created) or _moment(call.start_time),
         answered_by=call.answered_by or None,
         duration_s=int(call.duration) if call.duration not in {None, ""} else None,
+    )
+
+
+def _message(message: MessageInstance) -> CarrierMessage:
+    return CarrierMessage(
+        sid=str(message.sid),
+        status=str(getattr(message.status, "value", message.status)),
+        to_number=str(message.to),
+        from_number=str(message.from_),
+        body=str(message.body or ""),
+        created_at=_moment(message.date_created),
+        error_code=int(message.error_code) if message.error_code not in {None, ""} else None,
     )
 
 

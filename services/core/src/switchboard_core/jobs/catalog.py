@@ -20,6 +20,8 @@ class JobSpec:
         version: of the payload; a worker that knows another version parks the job.
         timeout_s: hard limit of one slice in seconds (slices aim at about two).
         ends_itself: a cancel is handed to the task, which winds down in slices, instead of ending the job at once.
+        private_result: its result quotes people's mails and calls: it is read from PostgreSQL and never goes
+            through Redis.
     """
 
     name: str
@@ -27,6 +29,7 @@ class JobSpec:
     version: int = 1
     timeout_s: int = 60
     ends_itself: bool = False
+    private_result: bool = False
 
 
 _SPECS = (
@@ -39,12 +42,18 @@ _SPECS = (
     JobSpec("delete_receipts_all", "maintenance"),
     JobSpec("receipts_sync", "receipts_sync"),
     JobSpec("background_sort_task", "default"),
-    JobSpec("voice_search_task", "high"),
+    JobSpec("voice_search_task", "high", private_result=True),
     JobSpec("sync_ledger", "low"),
-    JobSpec("broadcast", "broadcasts"),
+    JobSpec("broadcast", "broadcasts", ends_itself=True),
 )
 
 CATALOG = {spec.name: spec for spec in _SPECS}
+
+
+def has_private_result(name: str) -> bool:
+    """Whether the results of this kind of job stay in PostgreSQL; a kind that is not known has none."""
+    spec = CATALOG.get(name)
+    return spec is not None and spec.private_result
 
 
 def spec_of(name: str) -> JobSpec:

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from switchboard_core import crossing
 from switchboard_core.db import Database, set_tenant
+from switchboard_core.failpoints import reach
 from switchboard_core.jobs.catalog import CATALOG
 from switchboard_core.jobs.context import JobContext, bind_context
 from switchboard_core.jobs.lease import Lease, LeaseKeeper
@@ -120,6 +121,7 @@ class Kernel:
         if job.cancel_requested_at is not None and not CATALOG[job.job_type].ends_itself:
             return self._end(claim, JobStatus.CANCELLED, "Cancelled on request.")
         with self._leases.hold(Lease("background_jobs", job.business_id, job.id, job.attempt)):
+            reach("after_claim")
             return self._run(claim, budget_s)
 
     def _claim(self, job_id: int) -> Claim | None:
@@ -223,6 +225,7 @@ class Kernel:
                 with bind_context(JobContext(session, self._settings, job.business_id)):
                     outcome = self._tasks[job.job_type](ctx, job.payload, job.cursor)
                 touched = ctx.done + len(ctx.errors)
+                reach("in_open_transaction")
                 result = self._record(session, claim, ctx, outcome)
                 in_body = False
         except DBAPIError as error:
@@ -230,6 +233,7 @@ class Kernel:
             if in_body or lost:
                 raise
             raise _CommitFailedError(error, touched) from error
+        reach("after_slice_commit")
         return result
 
     def _record(self, session: Session, claim: Claim, ctx: SliceContext, outcome: Slice) -> Outcome:

@@ -14,7 +14,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from switchboard_core.db import after_commit
-from switchboard_core.jobs.catalog import CATALOG
+from switchboard_core.jobs.catalog import CATALOG, has_private_result
 from switchboard_core.jobs.models import BackgroundJob
 from switchboard_core.jobs.queueing import OPEN, enqueue, wakeup_of
 from switchboard_core.jobs.schemas import TaskSnapshot, snapshot
@@ -137,10 +137,24 @@ class BackgroundTaskManager:
         after_commit(session, lambda: self.publish(change))
 
     def create(
-        self, session: Session, job_type: str, payload: dict[str, object], total: int | None = None
+        self,
+        session: Session,
+        job_type: str,
+        payload: dict[str, object],
+        total: int | None = None,
+        *,
+        dedupe_key: str | None = None,
     ) -> TaskSnapshot:
-        """Enqueue a task and announce it. Raises what ``enqueue`` raises."""
-        job = enqueue(session, self._transport, job_type, payload, total=total, admit_limit=self._admit_limit)
+        """Enqueue a task and announce it; with a ``dedupe_key`` the open task that has it. Raises as ``enqueue``."""
+        job = enqueue(
+            session,
+            self._transport,
+            job_type,
+            payload,
+            total=total,
+            dedupe_key=dedupe_key,
+            admit_limit=self._admit_limit,
+        )
         self.publish_after_commit(session, job)
         log.info("task created", task_id=job.id, job_type=job.job_type)
         return snapshot(job)
@@ -240,7 +254,8 @@ def _is_async(subscriber: Subscriber) -> TypeGuard[AsyncSubscriber]:
 
 def _wire(change: TaskSnapshot) -> str:
     # business_id travels between our own processes (who may see what), never to a client.
-    return change.model_dump_json(exclude={"business_id"})[:-1] + f',"business_id":{change.business_id}}}'
+    kept = {"business_id", "result"} if has_private_result(change.job_type) else {"business_id"}
+    return change.model_dump_json(exclude=kept)[:-1] + f',"business_id":{change.business_id}}}'
 
 
 def parse_change(message: bytes | str) -> TaskSnapshot:

@@ -33,6 +33,26 @@ class BackgroundJob(Base):
             postgresql_where=text("status IN ('pending', 'running')"),
         ),
         Index("ix_background_jobs_due", "run_after", postgresql_where=text("status IN ('pending', 'running')")),
+        Index(
+            "ix_background_jobs_admitted",
+            "business_id",
+            "queue",
+            "run_after",
+            postgresql_where=text("status IN ('pending', 'running') AND admitted_at IS NOT NULL"),
+        ),
+        Index(
+            "ix_background_jobs_waiting",
+            "business_id",
+            "queue",
+            "id",
+            postgresql_where=text("status IN ('pending', 'running') AND admitted_at IS NULL"),
+        ),
+        Index(
+            "ix_background_jobs_wakeable",
+            "run_after",
+            "id",
+            postgresql_where=text("status IN ('pending', 'running') AND admitted_at IS NOT NULL"),
+        ),
         Index("ix_background_jobs_business_id_id", "business_id", "id"),
     )
 

@@ -29,13 +29,14 @@ class SchemaTooOldError(Exception):
 
 def wakeup_of(job: BackgroundJob) -> WakeUp:
     """The wake-up of a row."""
-    return _wakeup(job.job_type, job.id, job.queue)
+    return _wakeup(job.job_type, job.id, job.queue, job.business_id)
 
 
-def _wakeup(job_type: str, job_id: int, queue: str) -> WakeUp:
+def _wakeup(job_type: str, job_id: int, queue: str, business_id: int) -> WakeUp:
     # A newer release may have written a kind of job that this one does not know: the worker that takes it parks it.
     spec = CATALOG.get(job_type)
-    return background_wakeup(job_type, job_id, queue, spec.timeout_s if spec else JobSpec.timeout_s)
+    timeout_s = spec.timeout_s if spec else JobSpec.timeout_s
+    return background_wakeup(job_type, job_id, queue, timeout_s, business_id)
 
 
 def enqueue(
@@ -140,7 +141,7 @@ def admit(session: Session, transport: Transport, queue: str, *, limit: int | No
         .returning(BackgroundJob.id, BackgroundJob.job_type, BackgroundJob.queue)
         .execution_options(synchronize_session=False)
     ).all()
-    wakeups = [_wakeup(row.job_type, row.id, row.queue) for row in admitted]
+    wakeups = [_wakeup(row.job_type, row.id, row.queue, business_id) for row in admitted]
     if wakeups:
         after_commit(session, lambda: transport.wake(*wakeups))
     return len(wakeups)
@@ -156,7 +157,7 @@ def wake_now(session: Session, transport: Transport, job_id: int) -> None:
         .execution_options(synchronize_session=False)
     ).first()
     if row:
-        wakeup = _wakeup(row.job_type, job_id, row.queue)
+        wakeup = _wakeup(row.job_type, job_id, row.queue, tenant_of(session))
         after_commit(session, lambda: transport.wake(wakeup))
 
 

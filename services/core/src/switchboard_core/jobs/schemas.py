@@ -1,9 +1,11 @@
 """What people and pollers see of a background job."""
 
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from switchboard_core.jobs.models import BackgroundJob
 from switchboard_core.jobs.states import JobStatus
@@ -37,7 +39,8 @@ class TaskSnapshot(BaseModel):
     )
 
     id: int
-    business_id: int = Field(exclude=True)
+    # Of us alone: neither sent nor described.
+    business_id: SkipJsonSchema[int] = Field(exclude=True)
     job_type: str
     queue: str
     status: JobStatus
@@ -52,6 +55,11 @@ class TaskSnapshot(BaseModel):
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
+
+    @cached_property
+    def as_json(self) -> str:
+        """What a client gets to see, written once however many sockets it goes to."""
+        return self.model_dump_json()
 
     @property
     def rq_id(self) -> str:

@@ -5,6 +5,9 @@ finishes after it was re-enqueued is left *finished* with a TTL while it is stil
 silently dropped. So a wake-up is pushed by one atomic script (write the hash, persist it, leave the finished and failed
 registries, push if absent), and the end of an execution looks whether the id is queued again before it ends the hash.
 A doubled wake-up is harmless: the claim in PostgreSQL decides.
+
+Within a queue the businesses take turns (start-time fair queueing, docs/decisions/0024): each wake-up is put where the
+turn of its business comes, so one that has a single job waits for nobody's backlog.
 """
 
 from collections.abc import Iterable
@@ -21,6 +24,7 @@ from rq.serializers import JSONSerializer
 from rq.utils import utcformat
 
 from switchboard_core.logs import get_logger
+from switchboard_core.settings import ALL_QUEUES
 
 log = get_logger(__name__)
 
@@ -34,9 +38,56 @@ Ending = Literal["again", "finished", "failed"]
 RESULT_TTL_S = 500
 FAILURE_TTL_S = 24 * 3600
 
-_PUSH = """
--- KEYS: job hash, queue, set of queues, finished registry, failed registry, the job's executions, started registry
--- ARGV: job id, queue key, 1 to drop executions of dead workers, then field, value, ...
+_LINE_UP = """
+-- Puts a wake-up where the turn of its business (the lane) comes: behind everything of the same turn, before all later
+-- ones. A business's own wake-ups have one turn each, so they stay in order. 'now' is the turn that is being served.
+local function line_up(queue, turns, hash, id, lane)
+    if not lane or lane == '' then
+        redis.call('RPUSH', queue, id)
+        return
+    end
+    local head = redis.call('LINDEX', queue, 0)
+    if not head then
+        redis.call('DEL', turns)
+    end
+    local now = tonumber(redis.call('HGET', turns, 'now') or 0)
+    local first = head and tonumber(redis.call('HGET', 'rq:job:' .. head, 'turn') or nil)
+    if first and first - 1 > now then
+        now = first - 1
+    end
+    local turn = math.max(now, tonumber(redis.call('HGET', turns, lane) or -1) + 1)
+    redis.call('HSET', turns, 'now', now, lane, turn)
+    redis.call('HSET', hash, 'lane', lane, 'turn', turn)
+    local last = -1
+    while true do
+        local chunk = redis.call('LRANGE', queue, last - 99, last)
+        for at = #chunk, 1, -1 do
+            -- Who has no turn is passed by nobody.
+            local theirs = tonumber(redis.call('HGET', 'rq:job:' .. chunk[at], 'turn') or nil)
+            if not theirs or theirs <= turn then
+                if last == -1 and at == #chunk then
+                    redis.call('RPUSH', queue, id)
+                else
+                    redis.call('LINSERT', queue, 'AFTER', chunk[at], id)
+                end
+                return
+            end
+        end
+        if #chunk < 100 then
+            redis.call('LPUSH', queue, id)
+            return
+        end
+        last = last - 100
+    end
+end
+"""
+
+_PUSH = (
+    _LINE_UP
+    + """
+-- KEYS: job hash, queue, set of queues, finished registry, failed registry, the job's executions, started registry,
+--       turns of the queue
+-- ARGV: job id, queue key, 1 to drop executions of dead workers, lane, then field, value, ...
 redis.call('SADD', KEYS[3], ARGV[2])
 if ARGV[3] == '1' then
     for _, execution in ipairs(redis.call('ZRANGE', KEYS[6], 0, -1)) do
@@ -47,17 +98,20 @@ if ARGV[3] == '1' then
 end
 redis.call('ZREM', KEYS[4], ARGV[1])
 redis.call('ZREM', KEYS[5], ARGV[1])
-redis.call('HSET', KEYS[1], unpack(ARGV, 4))
+redis.call('HSET', KEYS[1], unpack(ARGV, 5))
 redis.call('PERSIST', KEYS[1])
 if redis.call('LPOS', KEYS[2], ARGV[1]) then
     return 0
 end
-redis.call('RPUSH', KEYS[2], ARGV[1])
+line_up(KEYS[2], KEYS[8], KEYS[1], ARGV[1], ARGV[4])
 return 1
 """
+)
 
-_END = """
--- KEYS: job hash, queue, finished registry, failed registry, results of earlier executions
+_END = (
+    _LINE_UP
+    + """
+-- KEYS: job hash, queue, finished registry, failed registry, results of earlier executions, turns of the queue
 -- ARGV: job id, 'again' | 'finished' | 'failed', time of the end, TTL of the hash in seconds, score in the registry
 redis.call('ZREM', KEYS[3], ARGV[1])
 redis.call('ZREM', KEYS[4], ARGV[1])
@@ -71,7 +125,7 @@ if queued or ARGV[2] == 'again' then
     redis.call('HSET', KEYS[1], 'status', 'queued', 'ended_at', ARGV[3])
     redis.call('PERSIST', KEYS[1])
     if not queued then
-        redis.call('RPUSH', KEYS[2], ARGV[1])
+        line_up(KEYS[2], KEYS[6], KEYS[1], ARGV[1], redis.call('HGET', KEYS[1], 'lane'))
     end
     return
 end
@@ -84,6 +138,7 @@ else
     redis.call('DEL', KEYS[5])
 end
 """
+)
 
 
 @dataclass(frozen=True)
@@ -96,6 +151,7 @@ class WakeUp:
         function: dotted name of the function that the worker calls.
         args: its arguments, ids only.
         timeout_s: hard limit in seconds.
+        lane: the business, which takes turns with the others of its queue; None: behind everything that waits.
     """
 
     rq_id: str
@@ -103,21 +159,22 @@ class WakeUp:
     function: str
     args: tuple[int, ...]
     timeout_s: int
+    lane: int | None = None
 
 
-def background_wakeup(job_type: str, job_id: int, queue: str, timeout_s: int) -> WakeUp:
+def background_wakeup(job_type: str, job_id: int, queue: str, timeout_s: int, business_id: int | None = None) -> WakeUp:
     """The wake-up of a background job: ``{job_type}_{id}``."""
-    return WakeUp(f"{job_type}_{job_id}", queue, BACKGROUND_JOB, (job_id,), timeout_s)
+    return WakeUp(f"{job_type}_{job_id}", queue, BACKGROUND_JOB, (job_id,), timeout_s, business_id)
 
 
-def process_next_wakeup(job_id: int, run_id: int) -> WakeUp:
+def process_next_wakeup(job_id: int, run_id: int, business_id: int | None = None) -> WakeUp:
     """The wake-up of a run's pump; ``job_id`` is the run's background job."""
-    return WakeUp(f"process_next_{job_id}", "high", PROCESS_NEXT, (job_id, run_id), 600)
+    return WakeUp(f"process_next_{job_id}", "high", PROCESS_NEXT, (job_id, run_id), 600, business_id)
 
 
-def recording_wakeup(recording_id: int, timeout_s: int = 600) -> WakeUp:
+def recording_wakeup(recording_id: int, business_id: int | None = None) -> WakeUp:
     """The wake-up of a recording."""
-    return WakeUp(f"recording_{recording_id}", "recordings", RECORDING, (recording_id,), timeout_s)
+    return WakeUp(f"recording_{recording_id}", "recordings", RECORDING, (recording_id,), 600, business_id)
 
 
 class Transport:
@@ -155,6 +212,15 @@ class Transport:
                 error=type(error).__name__,
             )
 
+    def drop(self, rq_id: str) -> bool:
+        """Forget a wake-up that waits; returns whether it was in a queue. Raises ``RedisError``."""
+        with self.redis.pipeline() as pipeline:
+            for name in ALL_QUEUES:
+                pipeline.lrem(_queue_key(name), 0, rq_id)
+            pipeline.delete(Job.key_for(rq_id))
+            removed = pipeline.execute()[:-1]
+        return any(removed)
+
     def waiting(self, queues: Iterable[str]) -> int:
         """How many wake-ups wait in ``queues``."""
         with self.redis.pipeline(transaction=False) as pipeline:
@@ -188,6 +254,7 @@ class Transport:
                 f"rq:finished:{queue}",
                 f"rq:failed:{queue}",
                 f"rq:results:{job.id}",
+                _turns_key(queue),
             ],
             args=[job.id, ending, utcformat(ended_at), ttl_s, ended_at.timestamp() + ttl_s],
             client=pipeline,
@@ -203,6 +270,7 @@ class Transport:
             f"rq:failed:{queue}",
             f"rq:executions:{wakeup.rq_id}",
             f"rq:wip:{queue}",
+            _turns_key(queue),
         ]
 
     def _push_args(self, wakeup: WakeUp, *, reclaim: bool) -> list[str | bytes]:
@@ -224,7 +292,12 @@ class Transport:
         for name, value in job.to_dict().items():
             plain = value.value if isinstance(value, JobStatus) else value
             fields += [name, plain if isinstance(plain, bytes) else str(plain)]
-        return [wakeup.rq_id, _queue_key(wakeup.queue), "1" if reclaim else "0", *fields]
+        lane = "" if wakeup.lane is None else str(wakeup.lane)
+        return [wakeup.rq_id, _queue_key(wakeup.queue), "1" if reclaim else "0", lane, *fields]
+
+
+def _turns_key(name: str) -> str:
+    return f"switchboard:turns:{name}"
 
 
 def _queue_key(name: str) -> str:

@@ -3,11 +3,11 @@
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
-from sqlalchemy import ColumnElement, Text, cast, or_
+from sqlalchemy import ColumnElement, Text, cast, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY, array
 
 from switchboard_core.leads.do_not_call import is_listed_of
-from switchboard_core.leads.models import Lead
+from switchboard_core.leads.models import Lead, LeadImport
 from switchboard_core.leads.zones import require_zone
 
 MAX_IDS = 10_000
@@ -80,6 +80,17 @@ class LeadFilter(LeadConditions):
         if self.ids is not None:
             found.append(Lead.id.in_(self.ids))
         return found
+
+
+class ImportedLeads(LeadConditions):
+    """What one import brought in as new leads, whatever was done to them since. Those that it only updated are not."""
+
+    created_by: RowId = Field(description="The import.")
+
+    def clauses(self) -> list[ColumnElement[bool]]:
+        """The conditions on ``Lead``, for ``where``."""
+        moment = select(LeadImport.created_at).where(LeadImport.id == self.created_by).scalar_subquery()
+        return [*super().clauses(), Lead.created_at == moment]
 
 
 class LeadQuery(LeadConditions):

@@ -23,11 +23,18 @@ class Lead(Base):
         ),
         Index("ix_leads_business_id_import_id", "business_id", "import_id"),
         Index("ix_leads_business_id_id", "business_id", "id"),
+        Index(
+            "ix_leads_deleted_by_job_id_id",
+            "deleted_by_job_id",
+            "id",
+            postgresql_where=text("deleted_by_job_id IS NOT NULL"),
+        ),
+        Index("ix_leads_purgeable", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL AND phone <> ''")),
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     business_id: Mapped[int] = mapped_column(ForeignKey("businesses.id", ondelete="CASCADE"))
-    phone: Mapped[str] = mapped_column(String(20), doc="E.164.")
+    phone: Mapped[str] = mapped_column(String(20), doc="E.164; empty once a deleted lead is anonymised.")
     name: Mapped[str | None] = mapped_column(String(200))
     email: Mapped[str | None] = mapped_column(String(320))
     timezone: Mapped[str] = mapped_column(String(64), doc="IANA name; decides the calling hours.")
@@ -37,10 +44,17 @@ class Lead(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
     deleted_at: Mapped[datetime | None]
+    # No foreign key: finished tasks are cleaned up on their own, and their ids are never used again.
+    deleted_by_job_id: Mapped[int | None] = mapped_column(doc="The task that deleted it, which can be undone.")
 
 
 class LeadImport(Base):
-    """One uploaded CSV and what became of its rows: ``total = created + updated + duplicates + rejected``."""
+    """One uploaded CSV and what became of its rows: ``total = created + updated + duplicates + rejected``.
+
+    It is written in one transaction with the leads that it creates, and ``created_at`` of all of them is that
+    transaction's moment. As a business imports one file at a time, this tells the leads that an import *created* from
+    those that it only updated, whatever later imports did to them (``import_id`` names the last one).
+    """
 
     __tablename__ = "lead_imports"
 

@@ -5,11 +5,12 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
-from switchboard_core.leads.filters import MAX_TAGS, LeadFilter, Tag
+from switchboard_core.leads.filters import MAX_TAGS, ImportedLeads, LeadConditions, LeadFilter, RowId, Tag
 from switchboard_core.leads.phones import require_region
 from switchboard_core.leads.zones import require_zone
 
 ERRORS_SHOWN = 100
+EXAMPLES_SHOWN = 5
 MAX_PHONES = 1000
 
 AttributeName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,64}$")]
@@ -125,6 +126,69 @@ class BulkUpdate(BaseModel):
 
     filter: LeadFilter
     changes: LeadChanges
+
+
+class LeadCountOrder(BaseModel):
+    """Which leads to count: those of a filter, or those that an import created."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"filter": {"tags": ["spring"]}}, {"created_by_import": 3}]},
+    )
+
+    filter: LeadFilter | None = None
+    created_by_import: RowId | None = Field(
+        None, description="What deleting this import would delete: leads that it brought in as new ones."
+    )
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.filter is None) == (self.created_by_import is None):
+            msg = "name either filter or created_by_import."
+            raise ValueError(msg)
+        return self
+
+    def conditions(self) -> LeadConditions:
+        """Which leads are meant."""
+        if self.filter is not None:
+            return self.filter
+        assert self.created_by_import is not None
+        return ImportedLeads(created_by=self.created_by_import)
+
+
+class LeadCount(BaseModel):
+    """How many leads are meant, and some of them."""
+
+    count: int = Field(examples=[118])
+    examples: list[LeadOut] = Field(description=f"The first {EXAMPLES_SHOWN}.")
+
+
+class RestoreLeads(BaseModel):
+    """Undo a task that deleted leads."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"task_id": 123}]})
+
+    task_id: RowId = Field(description="The task: `delete_leads` or `delete_imported_leads`.")
+
+
+class ImportedPayload(BaseModel):
+    """Payload of ``delete_imported_leads``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    import_id: int
+
+
+class RestorePayload(BaseModel):
+    """Payload of ``restore_leads``.
+
+    Attributes:
+        task_id: the task that deleted the leads.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task_id: int
 
 
 class BulkPayload(BaseModel):

@@ -1,22 +1,32 @@
-"""The verbs of the leads domain: list, count, select, import reports, bulk tasks."""
+"""The verbs of the leads domain: list, count, select, import reports, bulk tasks and their undo."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
+from pydantic import BaseModel
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from switchboard_core.db import after_commit, tenant_of
+from switchboard_core.jobs.manager import TaskNotFoundError
+from switchboard_core.jobs.models import BackgroundJob
 from switchboard_core.jobs.schemas import TaskSnapshot
 from switchboard_core.leads.do_not_call import listed
-from switchboard_core.leads.filters import LeadConditions, LeadFilter
+from switchboard_core.leads.filters import ImportedLeads, LeadConditions, LeadFilter
 from switchboard_core.leads.models import Lead, LeadImport, LeadImportError
 from switchboard_core.leads.schemas import (
     ERRORS_SHOWN,
+    EXAMPLES_SHOWN,
     BulkPayload,
+    ImportedPayload,
     ImportReport,
     ImportRowError,
     LeadChanges,
+    LeadCount,
+    LeadCountOrder,
     LeadOut,
+    RestorePayload,
     StoredImportRowError,
 )
 from switchboard_core.logs import get_logger
@@ -25,8 +35,20 @@ from switchboard_core.runtime import Runtime
 log = get_logger(__name__)
 
 
+DELETING = ("delete_leads", "delete_imported_leads")
+"""Kinds of tasks that can be undone."""
+
+
 class ImportNotFoundError(LookupError):
     """The business has no such import."""
+
+
+class NotUndoableError(Exception):
+    """There is nothing of this task that could be restored, or not yet; the message says why."""
+
+
+class UndoExpiredError(Exception):
+    """The task is longer ago than deleted leads are kept."""
 
 
 def list_leads(
@@ -76,16 +98,21 @@ def select_ids_after(
     return session.scalars(query.order_by(Lead.id).limit(limit)).all()
 
 
+def _require_import(session: Session, import_id: int) -> LeadImport:
+    record = session.get(LeadImport, import_id)
+    if record is None:
+        msg = f"There is no import {import_id}."
+        raise ImportNotFoundError(msg)
+    return record
+
+
 def import_report(session: Session, import_id: int) -> ImportReport:
     """What became of an import of the session's business.
 
     Raises:
         ImportNotFoundError: it has no such import.
     """
-    record = session.get(LeadImport, import_id)
-    if record is None:
-        msg = f"There is no import {import_id}."
-        raise ImportNotFoundError(msg)
+    record = _require_import(session, import_id)
     errors = import_errors(session, import_id, limit=ERRORS_SHOWN)
     return ImportReport(
         id=record.id,
@@ -109,9 +136,7 @@ def import_errors(
     Raises:
         ImportNotFoundError: the business has no such import.
     """
-    if session.get(LeadImport, import_id) is None:
-        msg = f"There is no import {import_id}."
-        raise ImportNotFoundError(msg)
+    _require_import(session, import_id)
     errors = session.scalars(
         select(LeadImportError)
         .where(
@@ -125,13 +150,27 @@ def import_errors(
     return [StoredImportRowError(id=e.id, line=e.line, column=e.column, message=e.message) for e in errors]
 
 
+def count_leads(session: Session, order: LeadCountOrder) -> LeadCount:
+    """How many leads are meant, and the first of them: what to look at before anything is touched.
+
+    Raises:
+        ImportNotFoundError: the business has no such import.
+    """
+    if order.created_by_import is not None:
+        _require_import(session, order.created_by_import)
+    conditions = order.conditions()
+    examples = list_leads(session, conditions, limit=EXAMPLES_SHOWN)
+    return LeadCount(count=count(session, conditions), examples=examples)
+
+
 def bulk_delete(session: Session, runtime: Runtime, selection: LeadFilter) -> TaskSnapshot:
     """Delete the selected leads in the background.
 
     Returns:
         The task; its ``total`` is how many leads are selected now.
     """
-    return _bulk(session, runtime, "delete", BulkPayload(filter=selection, up_to_id=newest_id(session, selection)))
+    payload = BulkPayload(filter=selection, up_to_id=newest_id(session, selection))
+    return _bulk(session, runtime, _Bulk("delete", "delete_leads", payload, count(session, selection)))
 
 
 def bulk_update(session: Session, runtime: Runtime, selection: LeadFilter, changes: LeadChanges) -> TaskSnapshot:
@@ -141,18 +180,84 @@ def bulk_update(session: Session, runtime: Runtime, selection: LeadFilter, chang
         The task; its ``total`` is how many leads are selected now.
     """
     payload = BulkPayload(filter=selection, up_to_id=newest_id(session, selection), changes=changes)
-    return _bulk(session, runtime, "update", payload)
+    return _bulk(session, runtime, _Bulk("update", "update_leads", payload, count(session, selection)))
 
 
-def _bulk(session: Session, runtime: Runtime, verb: str, payload: BulkPayload) -> TaskSnapshot:
-    selected = count(session, payload.filter)
-    log.info(f"Creating bulk {verb} job: {selected} leads (tenant={tenant_of(session)})")  # noqa: G004 - the contract's literal line
-    task = runtime.tasks.create(
-        session, f"{verb}_leads", payload.model_dump(mode="json", exclude_defaults=True), total=selected
+def delete_import(session: Session, runtime: Runtime, import_id: int) -> TaskSnapshot:
+    """Delete the leads that an import created in the background; those that it only updated are left alone.
+
+    Returns:
+        The task; its ``total`` is how many leads of the import there are now.
+
+    Raises:
+        ImportNotFoundError: the business has no such import.
+    """
+    _require_import(session, import_id)
+    total = count(session, ImportedLeads(created_by=import_id))
+    return _bulk(
+        session, runtime, _Bulk("delete", "delete_imported_leads", ImportedPayload(import_id=import_id), total)
     )
+
+
+def restore(session: Session, runtime: Runtime, task_id: int) -> TaskSnapshot:
+    """Undo a task that deleted leads, in the background. Asked for twice at once, it is one task.
+
+    Returns:
+        The task; its ``total`` is how many leads can be restored now.
+
+    Raises:
+        TaskNotFoundError: the business has no such task.
+        NotUndoableError: the task has not ended, deletes no leads, or left none that could be restored.
+        UndoExpiredError: it is longer ago than leads are kept.
+    """
+    deleted = session.execute(
+        select(func.count().label("number"), func.max(Lead.deleted_at).label("last_at")).where(
+            Lead.business_id == tenant_of(session), Lead.deleted_by_job_id == task_id
+        )
+    ).one()
+    _require_undoable(session, task_id, deleted.last_at, runtime.settings.lead_undo_days)
+    order = _Bulk("restore", "restore_leads", RestorePayload(task_id=task_id), deleted.number)
+    return _bulk(session, runtime, order, dedupe_key=f"restore_leads:{task_id}")
+
+
+def _require_undoable(session: Session, task_id: int, last_at: datetime | None, undo_days: int) -> None:
+    task = session.get(BackgroundJob, task_id)
+    if task is None and last_at is None:
+        msg = f"There is no task {task_id}."
+        raise TaskNotFoundError(msg)
+    if task is not None and task.job_type not in DELETING:
+        msg = f"Task {task_id} is of the type {task.job_type}: only tasks that delete leads can be undone."
+        raise NotUndoableError(msg)
+    if task is not None and not task.status.terminal:
+        msg = f"Task {task_id} has not ended: wait for its end, or cancel it, and undo it then."
+        raise NotUndoableError(msg)
+    # The row of a task may be cleaned up before its leads are: then they say when it was.
+    ended_at = last_at or (task.finished_at if task is not None else None)
+    if ended_at is not None and ended_at < session.scalars(select(func.now())).one() - timedelta(days=undo_days):
+        msg = f"Task {task_id} ended more than {undo_days} days ago: its leads are gone for good, import them again."
+        raise UndoExpiredError(msg)
+    if last_at is None:
+        msg = f"Task {task_id} has left nothing to restore: it deleted no lead, or it was undone already."
+        raise NotUndoableError(msg)
+
+
+@dataclass(frozen=True)
+class _Bulk:
+    """A bulk task to be created: its verb for the log, its kind, and how many leads it is about."""
+
+    verb: str
+    job_type: str
+    payload: BaseModel
+    total: int
+
+
+def _bulk(session: Session, runtime: Runtime, order: _Bulk, *, dedupe_key: str | None = None) -> TaskSnapshot:
+    log.info(f"Creating bulk {order.verb} job: {order.total} leads (tenant={tenant_of(session)})")  # noqa: G004 - the contract's literal line
+    payload = order.payload.model_dump(mode="json", exclude_defaults=True)
+    task = runtime.tasks.create(session, order.job_type, payload, total=order.total, dedupe_key=dedupe_key)
     after_commit(
         session,
-        lambda: log.info(f"Enqueued RQ job for bulk {verb}, job_id={task.id}"),  # noqa: G004 - the contract's literal line
+        lambda: log.info(f"Enqueued RQ job for bulk {order.verb}, job_id={task.id}"),  # noqa: G004 - the contract's literal line
     )
     return task
 

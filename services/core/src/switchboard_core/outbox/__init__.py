@@ -1,1 +1,1 @@
-"""Messages on their way out: each is sent once, whatever happens in between."""
+"""Messages on their way out, mail and SMS: each is claimed before it leaves, so that none leaves twice."""

@@ -1,1 +1,1 @@
-"""Users, their payments, and the receipts that they get by mail."""
+"""Users, their payments, and the receipt that each payment gets by mail, once."""

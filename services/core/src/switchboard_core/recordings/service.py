@@ -68,7 +68,7 @@ def note_recording(
         .execution_options(synchronize_session=False)
     )
     if row is not None and not absent:
-        wakeup = recording_wakeup(row)
+        wakeup = recording_wakeup(row, attempt.business_id)
         after_commit(session, lambda: runtime.transport.wake(wakeup))
 
 

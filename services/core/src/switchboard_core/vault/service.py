@@ -1,5 +1,6 @@
 """The verbs of the vault."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import delete, func, select
@@ -8,7 +9,7 @@ from sqlalchemy.orm import Session
 from switchboard_core.db import tenant_of
 from switchboard_core.settings import Settings
 from switchboard_core.vault.models import Credential
-from switchboard_core.vault.sealing import Sealer
+from switchboard_core.vault.sealing import Sealer, UnreadableSecretError
 
 
 class CredentialNotFoundError(LookupError):
@@ -61,22 +62,42 @@ def forget(session: Session, credential_id: int) -> None:
     )
 
 
-def reseal_all(session: Session, settings: Settings) -> int:
-    """Seal all secrets of the session's business with the newest key; returns how many were not yet.
+@dataclass(frozen=True)
+class Resealed:
+    """What became of a business's secrets.
+
+    Attributes:
+        changed: how many were sealed with an older key, and are with the newest one now.
+        unreadable: ids of those that no key opens; they are left as they were.
+    """
+
+    changed: int
+    unreadable: tuple[int, ...]
+
+
+def reseal_all(session: Session, settings: Settings) -> Resealed:
+    """Seal all secrets of the session's business with the newest key.
 
     Raises:
         KeysMissingError: this installation has no key.
-        UnreadableSecretError: the key that sealed one of them is gone; nothing was changed.
     """
     sealer, changed = Sealer(settings.credentials_keys), 0
-    rows = session.scalars(select(Credential).where(Credential.business_id == tenant_of(session)).with_for_update())
+    unreadable: list[int] = []
+    rows = session.scalars(
+        select(Credential).where(Credential.business_id == tenant_of(session)).order_by(Credential.id).with_for_update()
+    )
     for row in rows:
-        sealed = sealer.reseal(row.sealed)
+        try:
+            sealed = sealer.reseal(row.sealed)
+        except UnreadableSecretError:
+            # One account that has to be connected again must not keep the others under a key that is to go.
+            unreadable.append(row.id)
+            continue
         if sealed is not None:
             row.sealed = sealed
             changed += 1
     session.flush()
-    return changed
+    return Resealed(changed, tuple(unreadable))
 
 
 def _row(session: Session, credential_id: int) -> Credential:

@@ -1,0 +1,1 @@
+"""Speech to text, for recordings of calls and for spoken queries."""

@@ -1,0 +1,140 @@
+"""A TCP proxy in front of a server, which can cut every connection, refuse new ones, or let nothing through."""
+
+import asyncio
+import socket
+import struct
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from switchboard_cli.devstack import LOOPBACK, free_port
+
+_CHUNK = 1 << 16
+_ON, _AT_ONCE = 1, 0
+
+
+class Proxy:
+    """Stands between the services and a server on loopback; its own port stays the same.
+
+    Args:
+        target_port: where the server listens.
+    """
+
+    def __init__(self, target_port: int) -> None:
+        self.port = free_port()
+        self._target_port = target_port
+        self._loop = asyncio.new_event_loop()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._flows = asyncio.Event()
+        self._flows.set()
+        self._accepts = True
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=f"proxy-{target_port}", daemon=True)
+
+    @contextmanager
+    def running(self) -> Iterator["Proxy"]:
+        """Serve from a thread inside the block."""
+        self._thread.start()
+        server = self._do(asyncio.start_server(self._serve, LOOPBACK, self.port))
+        try:
+            yield self
+        finally:
+            self._do(self._end(server))
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    def cut(self) -> None:
+        """Reset every connection, on both sides. New ones go through."""
+        self._soon(self._reset_all)
+
+    def refuse(self) -> None:
+        """Reset every connection, and every new one at once, until ``pass_on``."""
+
+        def close_the_door() -> None:
+            self._accepts = False
+            self._reset_all()
+
+        self._soon(close_the_door)
+
+    def hold(self) -> None:
+        """Let nothing through in either direction, until ``pass_on``: connections stay open and are silent."""
+        self._soon(self._flows.clear)
+
+    def pass_on(self) -> None:
+        """Let everything through again, what was held included."""
+
+        def open_the_door() -> None:
+            self._accepts = True
+            self._flows.set()
+
+        self._soon(open_the_door)
+
+    def _soon(self, action: Callable[[], object]) -> None:
+        async def act() -> None:
+            action()
+
+        self._do(act())
+
+    def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+
+    async def _end(self, server: asyncio.Server) -> None:
+        server.close()
+        self._reset_all()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _reset_all(self) -> None:
+        for writer in tuple(self._writers):
+            _reset(writer)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        self._writers.add(writer)
+        try:
+            if self._accepts:
+                await self._flows.wait()
+                await self._connect(reader, writer)
+        finally:
+            self._writers.discard(writer)
+            _reset(writer)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            far_reader, far_writer = await asyncio.open_connection(LOOPBACK, self._target_port)
+        except OSError:
+            return
+        self._writers.add(far_writer)
+        ways = [asyncio.ensure_future(self._relay(*way)) for way in ((reader, far_writer), (far_reader, writer))]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+            self._writers.discard(far_writer)
+            far_writer.close()
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Until one side ends; the servers behind it speak protocols that know no half-closed connection."""
+        try:
+            while data := await reader.read(_CHUNK):
+                await self._flows.wait()
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            return
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """End a connection with a reset, as a cut line or a dead host does, not with an orderly goodbye."""
+    connection = writer.get_extra_info("socket")
+    if connection is not None and connection.fileno() >= 0:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", _ON, _AT_ONCE))
+    writer.transport.abort()

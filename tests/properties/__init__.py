@@ -1,0 +1,1 @@
+"""Random walks over admission, slots and the state of calls, held against models: ``python -m properties``."""
