@@ -43,7 +43,7 @@ demo: $(STAMP) ## Run a whole campaign on this machine, with nothing but Python 
 .PHONY: test
 test: lint types drift web-test web ## Run every check: lint, types, layers, drift, unit and integration tests
 	@echo "==> unit and integration tests (PostgreSQL and Valkey are started from wheels)"
-	@$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
+	@$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile -m "not faults" $(ARGS)
 
 .PHONY: lint
 lint: $(STAMP) ## Check style, format and the layers between packages
@@ -186,8 +186,16 @@ fuzz: $(STAMP) ## Send 10,000 made-up requests as three roles of two businesses 
 	@PYTHONPATH=tests $(BIN)/python -m security.fuzz $(ARGS)
 
 .PHONY: faults
-faults: $(STAMP) ## Kill the operator at 50 seeded moments on a real API server and compare what is left
-	@SWITCHBOARD_OPERATOR_KILLS=50 $(BIN)/pytest tests/apiserver/test_kills.py $(ARGS)
+faults: $(STAMP) ## Break everything at seeded moments: three runs of 10,000 calls, 200 kills, a flush, the operator
+	@PYTHONPATH=tests $(BIN)/python -m faults $(ARGS)
+
+.PHONY: windows
+windows: $(STAMP) ## Stop real processes exactly in the hard windows, each by its name
+	@$(BIN)/pytest tests/integration -m faults $(ARGS)
+
+.PHONY: properties
+properties: $(STAMP) ## Walk admission and slots through 1,000,000 random events, held against models (10 minutes)
+	@PYTHONPATH=tests $(BIN)/python -m properties $(ARGS)
 
 .PHONY: e2e-smoke
 e2e-smoke: e2e-ready ## Prove the essentials on a real Kubernetes: install, gate, campaign, a migration that fails

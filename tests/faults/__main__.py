@@ -1,8 +1,10 @@
 """``python -m faults``: what ``make faults`` calls. The seed is printed at the start, and replays a run."""
 
 import argparse
+import os
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -18,8 +20,10 @@ from faults.report import Report, update_docs
 from faults.run import fault_run
 from faults.scene import Size
 
-COMMANDS = ("all", "calls", "recovery", "flush")
+PARTS = ("calls", "recovery", "flush", "operator")
 SEEDS = 3
+OPERATOR_KILLS = 50
+OPERATOR_TEST = Path(__file__).parents[1] / "apiserver" / "test_kills.py"
 
 
 def main(words: Sequence[str]) -> int:
@@ -53,11 +57,13 @@ def main(words: Sequence[str]) -> int:
 
 
 def _parts(command: str) -> tuple[str, ...]:
-    return ("calls", "recovery", "flush") if command == "all" else (command,)
+    return PARTS if command == "all" else (command,)
 
 
 def _part(name: str, options: argparse.Namespace, folder: Path, report: Report) -> bool:
     """Run one part; whether it held."""
+    if name == "operator":
+        return _operator()
     if name == "calls":
         seeds = [options.seed] if options.seed is not None else _fresh_seeds(options.seeds)
         return all(_calls(seed, options, folder / f"seed-{seed}", report) for seed in seeds)
@@ -97,6 +103,13 @@ def _calls(seed: int, options: argparse.Namespace, place: Path, report: Report) 
     return True
 
 
+def _operator() -> bool:
+    """The operator, killed again and again on a real API server; its seed is in the names of the tests."""
+    say(f"operator: killed at {OPERATOR_KILLS} moments on a real API server")
+    environment = {**os.environ, "SWITCHBOARD_OPERATOR_KILLS": str(OPERATOR_KILLS)}
+    return subprocess.run([sys.executable, "-m", "pytest", OPERATOR_TEST], env=environment, check=False).returncode == 0
+
+
 def _broken(what: str, error: Exception, place: Path, again: str) -> bool:
     say(f"BROKEN: {what}\n{type(error).__name__}: {error}")
     say(f"logs and data: {place}")
@@ -110,7 +123,7 @@ def _fresh_seeds(number: int) -> list[int]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m faults", description=__doc__)
-    parser.add_argument("command", nargs="?", choices=COMMANDS, default="all", help="which part; all by default")
+    parser.add_argument("command", nargs="?", choices=("all", *PARTS), default="all", help="which part; all by default")
     parser.add_argument("--calls", type=int, default=10_000, help="leads of a fault run, each called at least once")
     parser.add_argument("--seed", type=int, help="replay this seed instead of fresh ones")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="how many fresh seeds in a row")

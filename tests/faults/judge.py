@@ -105,7 +105,7 @@ def judge(scene: Scene, happened: Sequence[Happened]) -> Figures:
     seen = _read(scene)
     away = _away(scene, happened)
     slots = {key: at - seen.ended_at[key] for key, at in _settled_of(seen).items()}
-    net = {key: slots[key] - _overlap(away, seen.ended_at[key], seen.attempts[key].settled_at) for key in slots}
+    net = {key: slots[key] - overlap(away, seen.ended_at[key], seen.attempts[key].settled_at) for key in slots}
     late = {key: round(seconds, 1) for key, seconds in net.items() if seconds > SLOT_FREE_WITHIN_S}
     none_of(late, f"slots that were free later than {SLOT_FREE_WITHIN_S:g} s after the end of their call")
     return _figures(scene, happened, seen, slots=Spread.of(net.values()), slots_in_all=Spread.of(slots.values()))
@@ -147,20 +147,22 @@ def _away(scene: Scene, happened: Sequence[Happened]) -> list[tuple[float, float
         or workers <= set(item.fault.targets)
         or (POSTGRES in item.fault.targets and item.fault.kind in server_kinds)
     ]
-    return _joined(spans)
+    return joined(spans)
 
 
-def _joined(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    joined: list[tuple[float, float]] = []
+def joined(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Spans of time without those that overlap, in order."""
+    apart: list[tuple[float, float]] = []
     for began, over in sorted(spans):
-        if joined and began <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(joined[-1][1], over))
+        if apart and began <= apart[-1][1]:
+            apart[-1] = (apart[-1][0], max(apart[-1][1], over))
         else:
-            joined.append((began, over))
-    return joined
+            apart.append((began, over))
+    return apart
 
 
-def _overlap(spans: Sequence[tuple[float, float]], began: float, over: float) -> float:
+def overlap(spans: Sequence[tuple[float, float]], began: float, over: float) -> float:
+    """How much of the time from ``began`` to ``over`` lies in some spans."""
     return sum(max(0.0, min(over, last) - max(began, first)) for first, last in spans)
 
 

@@ -151,10 +151,9 @@ def _deck(cast: Cast) -> Iterator[_Card]:
 
 
 def _brief_deck(cast: Cast) -> Iterator[_Card]:
+    """One of each sort that needs no server restarted and, a start being dear, few processes."""
     lease = cast.lease_s
     yield _Card(Kind.KILL, (cast.workers[0],), 0.0, 0.5)
-    yield _Card(Kind.KILL, (cast.recorders[0],), 0.0, 0.5)
-    yield _Card(Kind.KILL, (cast.apis[0],), 0.0, 0.5)
     yield _Card(Kind.KILL, cast.processes)
     yield _Card(Kind.STOP_FOR_LONG, (cast.workers[-1],), 1.05 * lease, LONGEST_PAUSE * lease)
     yield _Card(Kind.CUT, (POSTGRES, VALKEY))

@@ -118,7 +118,7 @@ class Player:
             self._tick()
             if time.monotonic() > deadline:
                 raise AssertionError(f"the carrier or the recordings did not come to rest within {timeout_s:g} s")
-            time.sleep(1.0)
+            time.sleep(LOOK_S)
 
     def close(self) -> None:
         """Close the connections."""

@@ -82,10 +82,12 @@ class Proxy:
 
     async def _end(self, server: asyncio.Server) -> None:
         server.close()
-        self._reset_all()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._accepts = False
+        self._flows.set()
+        # Whoever was held goes on now, and opens what has to be reset as well. Not cancelled: the loop would complain.
+        while self._tasks:
+            self._reset_all()
+            await asyncio.wait(self._tasks, timeout=0.05)
 
     def _reset_all(self) -> None:
         for writer in tuple(self._writers):

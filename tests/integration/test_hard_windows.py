@@ -24,6 +24,7 @@ SETTINGS = {
     "CARRIER_READ_TIMEOUT_SECONDS": "20",
     "SWEEP_INTERVAL_SECONDS": "0.2",
 }
+pytestmark = pytest.mark.faults
 NO_SWEEP = {"SWEEP_INTERVAL_SECONDS": "3600"}
 
 

@@ -111,7 +111,7 @@ def test_of_many_equal_requests_at_once_one_job_comes(jobs: Bench) -> None:
 
 def test_an_unknown_job_is_refused_with_the_names_of_those_there_are(jobs: Bench) -> None:
     with pytest.raises(
-        UnknownJobTypeError, match=r"no background job called 'send_pigeons'\. Known jobs: delete_leads"
+        UnknownJobTypeError, match=r"no background job called 'send_pigeons'\. Known jobs: background_sort_task"
     ):
         jobs.enqueue("send_pigeons")
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import wave
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -320,6 +321,16 @@ def test_further_accounts_are_apart() -> None:
         auth = (other, "other-token")
         answer = carrier.http.get(f"/2010-04-01/Accounts/{other}/Calls.json", auth=auth)
         assert answer.json()["calls"] == []
+
+
+def test_it_tells_when_each_call_began_and_ended(carrier: Carrier) -> None:
+    carrier.script({"outcome": "busy"})
+    began = time.time()
+    call = carrier.call()
+    carrier.settled_report()
+    (seen,) = carrier.http.get("/_sim/calls").json()
+    assert (seen["sid"], seen["status"]) == (call.sid, "busy")
+    assert began <= seen["created_at"] <= seen["ended_at"] <= time.time()
 
 
 def test_a_wrong_script_is_refused(carrier: Carrier) -> None:

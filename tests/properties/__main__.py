@@ -1,6 +1,6 @@
 """``python -m properties``: the long walks. A seed is printed and replays them.
 
-PYTHONPATH=tests .venv/bin/python -m properties --events 1000000 --real-events 20000
+make properties ARGS="--events 1000000 --real-events 10000"
 """
 
 import argparse
@@ -23,7 +23,7 @@ def main() -> None:
     """Walk, and say what was seen."""
     parser = argparse.ArgumentParser(prog="python -m properties", description=__doc__)
     parser.add_argument("--events", type=int, default=1_000_000, help="events of the rules alone")
-    parser.add_argument("--real-events", type=int, default=20_000, help="events of the admission in PostgreSQL")
+    parser.add_argument("--real-events", type=int, default=10_000, help="events of the admission in PostgreSQL")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     options = parser.parse_args()
     configure_logging("ERROR")

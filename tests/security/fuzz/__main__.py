@@ -83,8 +83,6 @@ def report(verdict: Verdict, seed: int, seconds: float) -> int:
     say(f"{sender.foreign_ids} requests had ids of another business in their path")
     never = verdict.untouched()
     changed = verdict.changed_tables()
-    for defect in sender.defects.values():
-        say(f"\n{defect}")
     if never:
         say(f"no request was sent to: {', '.join(never)}")
     if changed:

@@ -25,7 +25,7 @@ STEPS = 10
 """Requests in a chain."""
 CHAINS = 20
 """Chains from one seed."""
-WRONG_ON_PURPOSE = 4
+WRONG_ON_PURPOSE = 8
 """One request in so many breaks the description on purpose."""
 
 
@@ -44,6 +44,7 @@ class Fuzz:
     document: dict[str, Any]
     seed: int
     breaks: bool = True
+    _said: int = 0
 
     def run(self, requests: int, say: Callable[[str], None] = lambda _: None) -> None:
         """Send at least so many requests."""
@@ -59,11 +60,18 @@ class Fuzz:
                     break
                 examples = min(EXAMPLES, max(1, int(until / len(operations))))
                 self._each(operation, seeds.randrange(2**32), examples)
-            say(f"{self.sender.requests} requests, {len(self.sender.defects)} defects")
+            self._say_progress(say)
         while self.sender.requests < requests:
             chains = min(CHAINS, max(1, (requests - self.sender.requests) // STEPS + 1))
             self._chains(schema, seeds.randrange(2**32), chains)
-            say(f"{self.sender.requests} requests, {len(self.sender.defects)} defects")
+            self._say_progress(say)
+
+    def _say_progress(self, say: Callable[[str], None]) -> None:
+        """How far it is, with the defects that are new: a run that is stopped has not been in vain."""
+        for defect in list(self.sender.defects.values())[self._said :]:
+            say(f"\n{defect}\n")
+        self._said = len(self.sender.defects)
+        say(f"{self.sender.requests} requests, {self._said} defects")
 
     def _each(self, operation: APIOperation[Any, Any, Any, Any], seed: int, examples: int) -> None:
         sender = self.sender

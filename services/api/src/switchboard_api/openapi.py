@@ -150,13 +150,12 @@ def _add_errors(path: str, operation: Schema) -> None:
     for status in statuses | {int(code) for code in responses if code.isdecimal() and int(code) >= 400}:
         title, detail = _error(path, status)
         given = responses.get(str(status), {})
-        if "text/html" in given.get("content", {}):
-            continue  # a page for people says it in its own way
         described = given.get("description", title) if status != 422 else title
         slug = title.lower().replace(" ", "-")
         example = {"type": f"urn:switchboard:problem:{slug}", "title": title, "status": status, "detail": detail}
         content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}
-        responses[str(status)] = {"description": described, "content": content}
+        pages = {kind: page for kind, page in given.get("content", {}).items() if kind == "text/html"}
+        responses[str(status)] = {"description": described, "content": pages | content}
     operation["responses"] = dict(sorted(responses.items()))
 
 

@@ -97,7 +97,13 @@ def change_user(user_id: RowId, order: UserIn, caller: Agent, runtime: RuntimeDe
         return _audited(session, caller, "user.changed", "user", lambda: service.change_user(session, user_id, order))()
 
 
-@router.post("/payments", summary="Note a payment", status_code=201, response_model=PaymentOut)
+@router.post(
+    "/payments",
+    summary="Note a payment",
+    status_code=201,
+    response_model=PaymentOut,
+    responses={404: {"description": "There is no such user."}},
+)
 def create_payment(order: PaymentIn, caller: Agent, runtime: RuntimeDep, once: IdempotencyDep) -> Response:
     """No receipt is sent by this alone: see `POST /api/receipts/send`."""
     with runtime.database.tenant(caller.business_id) as session, _problems():
@@ -145,7 +151,7 @@ def show_account(caller: Viewer, runtime: RuntimeDep) -> MailAccountOut:
         return accounts.shown(accounts.get(session))
 
 
-@router.delete("/receipts/mail-account", summary="Disconnect the mail account", status_code=204)
+@router.delete("/receipts/mail-account", summary="Disconnect the mail account", status_code=204, responses=_NO_ACCOUNT)
 def remove_account(caller: Owner, runtime: RuntimeDep) -> None:
     """Its passwords are deleted too; mails that wait fail at their next try."""
     with runtime.database.tenant(caller.business_id) as session, _problems():
@@ -153,7 +159,7 @@ def remove_account(caller: Owner, runtime: RuntimeDep) -> None:
         record_audit(session, actor=caller.actor, action="mail_account.removed", subject="mail account")
 
 
-@router.post("/receipts/mail-account/test", summary="Try the mail account")
+@router.post("/receipts/mail-account/test", summary="Try the mail account", responses=_NO_ACCOUNT)
 def try_account(caller: Owner, runtime: RuntimeDep) -> MailAccountCheck:
     """Connects and logs in, to the mail server and to the archive if there is one. Nothing is sent."""
     with runtime.database.tenant(caller.business_id) as session, _problems():
