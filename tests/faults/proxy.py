@@ -10,8 +10,10 @@ from typing import Any
 
 from switchboard_cli.devstack import LOOPBACK, free_port
 
+_TURNS = 20
 _CHUNK = 1 << 16
 _ON, _AT_ONCE = 1, 0
+_A_MOMENT_S = 0.05
 
 
 class Proxy:
@@ -84,10 +86,14 @@ class Proxy:
         server.close()
         self._accepts = False
         self._flows.set()
-        # Whoever was held goes on now, and opens what has to be reset as well. Not cancelled: the loop would complain.
-        while self._tasks:
+        await _turns_of_the_loop()  # who was accepted just now gets a task first
+        # Not cancelled, of which the loop complains: whoever was held goes on, and what it opens is reset as well. Waited
+        # for at least once: a connection that was just accepted has no task yet.
+        while True:
             self._reset_all()
-            await asyncio.wait(self._tasks, timeout=0.05)
+            await asyncio.sleep(_A_MOMENT_S)
+            if not self._tasks:
+                return
 
     def _reset_all(self) -> None:
         for writer in tuple(self._writers):
@@ -132,6 +138,11 @@ class Proxy:
                 await writer.drain()
         except OSError:
             return
+
+
+async def _turns_of_the_loop() -> None:
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

@@ -9,6 +9,8 @@ import pytest
 from faults.proxy import Proxy
 from switchboard_cli.devstack import LOOPBACK
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.fixture
 def proxy() -> Iterator[Proxy]:
