@@ -83,17 +83,16 @@ class Proxy:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     async def _end(self, server: asyncio.Server) -> None:
-        server.close()
         self._accepts = False
         self._flows.set()
-        await _turns_of_the_loop()  # who was accepted just now gets a task first
-        # Not cancelled, of which the loop complains: whoever was held goes on, and what it opens is reset as well. Waited
-        # for at least once: a connection that was just accepted has no task yet.
-        while True:
+        # Python 3.11 forgets to close a connection that it has accepted when its server is closed a moment later.
+        await asyncio.sleep(_A_MOMENT_S)
+        server.close()
+        # Not cancelled, of which the loop complains: whoever was held goes on, and what it opens is reset as well.
+        while self._tasks:
             self._reset_all()
-            await asyncio.sleep(_A_MOMENT_S)
-            if not self._tasks:
-                return
+            await asyncio.wait(self._tasks, timeout=_A_MOMENT_S)
+        await asyncio.sleep(0)  # what was reset last is closed by the loop's next turn
 
     def _reset_all(self) -> None:
         for writer in tuple(self._writers):
@@ -138,11 +137,6 @@ class Proxy:
                 await writer.drain()
         except OSError:
             return
-
-
-async def _turns_of_the_loop() -> None:
-    for _ in range(_TURNS):
-        await asyncio.sleep(0)
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

@@ -65,7 +65,7 @@ export function task(members: Partial<Task> = {}): Task {
     version: 3,
     created_at: "2026-01-26T11:05:20Z",
     ...members,
-  } as Task;
+  };
 }
 
 const NO_CALLS: RunCounts = {
