@@ -28,6 +28,17 @@ AfterCommit = Callable[[], None]
 
 _SET_TENANT = text("SELECT set_config('app.business_id', :id, true)")
 
+NOTICES_A_VANISHED_SERVER = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+"""Seconds, and for the last one milliseconds, after which a connection is lost whose other end is gone without a word.
+
+Its host was switched off, or a firewall forgot it. By the system's own settings the process would wait two hours.
+"""
+
 CANCEL_TIMEOUT_S = 3.0
 """How long to wait for PostgreSQL to hear that a statement is called off."""
 
@@ -82,6 +93,7 @@ def make_engine(settings: Settings, *, application_name: str) -> Engine:
             "options": connection_options(settings),
             "application_name": application_name,
             "connect_timeout": 5,
+            **NOTICES_A_VANISHED_SERVER,
         },
     )
     event.listen(engine, "handle_error", _call_off_what_runs)

@@ -30,6 +30,8 @@ from switchboard_recorder.store import RecordingStore, StoreError, StoreUnavaila
 log = get_logger(__name__)
 
 MAX_RETRIES = 12
+RETRIES_WITHOUT_FAULT = 9
+"""Tries that count at most where the recording is not at fault: by then waits are longest, and some tries are left."""
 _jitter = random.Random()  # noqa: S311 - spreads retries, protects nothing
 
 
@@ -240,6 +242,6 @@ def _failure(
     return {
         "status": back_to,
         "reason": str(error),
-        "retries": Recording.retries + 1,
+        "retries": max(row.retries, min(row.retries + 1, RETRIES_WITHOUT_FAULT if endless else MAX_RETRIES)),
         "run_after": after_seconds(delay_s),
     }
