@@ -3,16 +3,32 @@
 They start when the first test asks for them, so unit tests pay nothing.
 """
 
+import logging
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
 import pytest
 import redis
+import structlog
 
 from switchboard_cli.devstack import APP_ROLE, DatabaseUrls, EmbeddedPostgres, EmbeddedValkey, temporary_folder
 
 _database_numbers = count(1)
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """A test that configures logging, a command's say, leaves no handler behind that writes to its own output."""
+    configured, config = structlog.is_configured(), structlog.get_config()
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield
+    if configured:
+        structlog.configure(**config)
+    else:
+        structlog.reset_defaults()
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
 
 
 @pytest.fixture(scope="session")
