@@ -200,6 +200,9 @@ def record(
         MessageNotFoundError: the business has no such message.
     """
     message = get(session, message_id, lock=True)
+    same = evidence.provider_id is not None and evidence.provider_id == message.provider_id
+    if same and event is MessageEvent.ACCEPTED and message.state is MessageState.FAILED:
+        return message  # a callback that says "undelivered" was quicker than the answer to our own request
     if evidence.provider_id is not None and message.provider_id is None:
         message.provider_id = evidence.provider_id  # saving it is never fenced away
     if attempt is not None and attempt != message.attempt and event not in UNFENCED:
