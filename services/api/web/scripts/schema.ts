@@ -12,6 +12,7 @@ const TARGET = fileURLToPath(new URL("../src/api/schema.ts", import.meta.url));
 
 const USED = [
   "GET /api/business",
+  "POST /api/leads/count",
   "GET /api/tasks",
   "GET /api/tasks/{task_id}",
   "POST /api/tasks/{task_id}/cancel",

@@ -172,8 +172,20 @@ describe("a campaign", () => {
     await userEvent.type(screen.getByLabelText("Tags"), "spring, vip");
     await userEvent.click(screen.getByRole("button", { name: "Start calling" }));
     expect(await screen.findByRole("heading", { name: "Spring renewal" })).toBeVisible();
-    const order = api.asked.find((request) => request.method === "POST");
+    const order = api.asked.find((request) => request.path === "/api/outbound_calls/runs" && request.method === "POST");
     expect(order?.body).toMatchObject({ message: "Hello {name}.", leads: { tags: ["spring", "vip"] } });
+  });
+
+  it("counts the leads that are meant before it is started", async () => {
+    const api = fakeApi({ ...BUSINESS, "POST /api/leads/count": { count: 1118, examples: [{ name: "Ada Moreno" }] } });
+    renderApp("/campaigns/new", { signedIn: true });
+    await userEvent.type(screen.getByLabelText("Tags"), "spring");
+    expect(await screen.findByText(/1,118 leads are meant: Ada Moreno, …/)).toBeVisible();
+    const asked = api.asked.filter((each) => each.path === "/api/leads/count");
+    expect(asked.map((each) => each.body)).toEqual([{ filter: { tags: ["spring"] } }]);
+    api.answers["POST /api/leads/count"] = { count: 0, examples: [] };
+    await userEvent.click(screen.getByLabelText("Every lead"));
+    expect(await screen.findByText("No lead meets that.")).toBeVisible();
   });
 
   it("is started once though the order was sent twice", async () => {
@@ -186,7 +198,9 @@ describe("a campaign", () => {
     expect(await screen.findByRole("alert")).toBeVisible();
     await userEvent.click(screen.getByRole("button", { name: "Start calling" }));
     await waitFor(() => expect(api.times("POST /api/outbound_calls/runs")).toBe(2));
-    const keys = api.asked.filter((each) => each.method === "POST").map((each) => each.headers.get("Idempotency-Key"));
+    const keys = api.asked
+      .filter((each) => `${each.method} ${each.path}` === "POST /api/outbound_calls/runs")
+      .map((each) => each.headers.get("Idempotency-Key"));
     expect(keys[0]).toMatch(/^[0-9a-f]{32}$/);
     expect(keys[1]).toBe(keys[0]);
   });

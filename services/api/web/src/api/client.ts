@@ -2,7 +2,7 @@ import createClient, { type Client } from "openapi-fetch";
 
 import { ProblemError, UnreachableError, isAbort, problemOf } from "./problems";
 import type { paths } from "./schema";
-import type { Business, Page, Run, RunOrder, Task, TaskStatus, Ticket } from "./types";
+import type { Business, LeadCount, LeadFilter, Page, Run, RunOrder, Task, TaskStatus, Ticket } from "./types";
 
 /** Milliseconds after which an answer is not waited for any longer. */
 const TIMEOUT_MS = 10_000;
@@ -57,6 +57,11 @@ export class Api {
   async showRun(runId: number, signal: AbortSignal): Promise<Run> {
     const params = { path: { run_id: runId } };
     return body(await this.#client.GET("/api/outbound_calls/runs/{run_id}", { params, signal }));
+  }
+
+  /** How many leads a filter means; nothing is done to them. */
+  async countLeads(filter: LeadFilter, signal: AbortSignal): Promise<LeadCount> {
+    return body(await this.#client.POST("/api/leads/count", { body: { filter }, signal }));
   }
 
   /** @param idempotencyKey the same one for the same order: sent twice, it starts one campaign. */

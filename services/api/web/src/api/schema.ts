@@ -35,6 +35,44 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/leads/count": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["LeadCountOrder"];
+                };
+            };
+            responses: {
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["LeadCount"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/outbound_calls/jobs/{job_id}/cancel": {
         parameters: {
             query?: never;
@@ -481,6 +519,14 @@ export interface components {
         };
         /** @enum {string} */
         JobStatus: "pending" | "running" | "completed" | "failed" | "cancelled";
+        LeadCount: {
+            count: number;
+            examples: components["schemas"]["LeadOut"][];
+        };
+        LeadCountOrder: {
+            created_by_import?: number | null;
+            filter?: components["schemas"]["LeadFilter"] | null;
+        };
         LeadFilter: {
             /** @default false */
             all?: boolean;
@@ -489,6 +535,23 @@ export interface components {
             import_id?: number | null;
             tags?: string[] | null;
             timezone?: string | null;
+        };
+        LeadOut: {
+            attributes: {
+                [key: string]: unknown;
+            };
+            /** Format: date-time */
+            created_at: string;
+            do_not_call: boolean;
+            email: string | null;
+            id: number;
+            import_id: number | null;
+            name: string | null;
+            phone: string;
+            tags: string[];
+            timezone: string;
+            /** Format: date-time */
+            updated_at: string;
         };
         Page_RunView_: {
             items: components["schemas"]["RunView"][];

@@ -3,6 +3,7 @@ import type { components } from "./schema";
 type Schemas = components["schemas"];
 
 export type Business = Schemas["BusinessOut"];
+export type LeadCount = Schemas["LeadCount"];
 export type LeadFilter = Schemas["LeadFilter"];
 export type Problem = Schemas["Problem"];
 export type Run = Schemas["RunView"];

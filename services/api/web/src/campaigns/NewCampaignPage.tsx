@@ -6,6 +6,7 @@ import { Field } from "../parts/Field";
 import { PageHeading } from "../parts/PageHeading";
 import { Link, navigate } from "../router/router";
 import { useApi } from "../session/session";
+import { LeadPreview } from "./LeadPreview";
 import { EMPTY_FORM, orderOf, type CampaignForm } from "./order";
 
 /** The same key for the same order: sent again because the answer was lost, it still starts one campaign. */
@@ -141,6 +142,7 @@ function Whom({ form, set }: PartProps) {
         <input type="radio" name="whom" checked={form.whom === "all"} onChange={() => set("whom", "all")} />
         Every lead
       </label>
+      <LeadPreview form={form} />
     </fieldset>
   );
 }
