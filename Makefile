@@ -43,7 +43,8 @@ demo: $(STAMP) ## Run a whole campaign on this machine, with nothing but Python 
 .PHONY: test
 test: lint types drift web-test web ## Run every check: lint, types, layers, drift, unit and integration tests
 	@echo "==> unit and integration tests (PostgreSQL and Valkey are started from wheels)"
-	@$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile -m "not faults" $(ARGS)
+	@# Compiled once, not by each process: rewriting the assertions of all tests takes as long as collecting them.
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile -m "not faults" $(ARGS)
 
 .PHONY: lint
 lint: $(STAMP) ## Check style, format and the layers between packages
@@ -192,6 +193,10 @@ faults: $(STAMP) ## Break everything at seeded moments: three runs of 10,000 cal
 .PHONY: windows
 windows: $(STAMP) ## Stop real processes exactly in the hard windows, each by its name
 	@$(BIN)/pytest tests/integration -m faults $(ARGS)
+
+.PHONY: boundaries
+boundaries: $(STAMP) ## Kill tasks at every single boundary of their slices, where make test takes a seeded choice (minutes)
+	@SWITCHBOARD_EVERY_BOUNDARY=1 $(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile tests/integration -k killed_at $(ARGS)
 
 .PHONY: properties
 properties: $(STAMP) ## Walk admission and slots through 1,000,000 random events, held against models (10 minutes)

@@ -50,6 +50,7 @@ CROSSING: dict[str, frozenset[str]] = {
     "switchboard_core/jobs/kernel.py": frozenset(),
     "switchboard_core/mailbox/search.py": frozenset(),
     # worker_heartbeats belongs to no tenant.
+    "switchboard_core/outbox/abandoned.py": frozenset(),
     "switchboard_core/process.py": frozenset({"session.execute(statement)"}),
     # schema_state belongs to no tenant.
     "switchboard_core/migrate/state.py": frozenset(

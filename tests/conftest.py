@@ -3,18 +3,48 @@
 They start when the first test asks for them, so unit tests pay nothing.
 """
 
+import gc
 import logging
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import redis
 import structlog
 
+from memory_folder import use_memory
 from switchboard_cli.devstack import APP_ROLE, DatabaseUrls, EmbeddedPostgres, EmbeddedValkey, temporary_folder
 
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+
+    from scheduling import LongestFirst
+
 _database_numbers = count(1)
+
+
+def pytest_configure() -> None:
+    """Before anything is made."""
+    use_memory()
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector look no more at thousands of tests, which stay until the end, each time it looks."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: "Producer") -> "LongestFirst | None":
+    """Give out files in an order of our own."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    # Here, because pytest runs without xdist too.
+    from scheduling import LongestFirst
+
+    return LongestFirst(config, log)
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +71,8 @@ def stack_folder() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def postgres(stack_folder: Path) -> Iterator[EmbeddedPostgres]:
     """The session's PostgreSQL. A test that stops or kills a server starts one of its own."""
-    with EmbeddedPostgres(stack_folder / "postgres", fsync=False) as server:
+    # Connections are made by the thousand, and nobody guesses passwords of a server that lives for minutes.
+    with EmbeddedPostgres(stack_folder / "postgres", settings={"scram_iterations": "1"}, fsync=False) as server:
         yield server
 
 

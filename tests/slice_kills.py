@@ -37,6 +37,8 @@ from switchboard_core.jobs.slices import SliceFunction
 from switchboard_core.runtime import Runtime
 
 SEED = int(os.environ.get("SWITCHBOARD_TEST_SEED", "3"))
+EVERY_BOUNDARY = bool(os.environ.get("SWITCHBOARD_EVERY_BOUNDARY"))
+"""Set by ``make boundaries``: tests that have time for some boundaries only try all of them."""
 MOST_SLICES = 500
 
 
@@ -95,7 +97,7 @@ def check_kills(make_world: MakeWorld, *, seed: int = SEED, at_most: int | None 
     Args:
         make_world: makes the same world each time, and takes it down.
         seed: of the order.
-        at_most: boundaries to try; by default all of them.
+        at_most: boundaries to try; by default, and in ``make boundaries``, all of them.
 
     Returns:
         The undisturbed run, to say something about it.
@@ -104,12 +106,17 @@ def check_kills(make_world: MakeWorld, *, seed: int = SEED, at_most: int | None 
         calm = _undisturbed(world)
     boundaries = [Boundary(commit, after) for commit in range(calm.commits) for after in (False, True)]
     random.Random(seed).shuffle(boundaries)
-    for boundary in boundaries[:at_most]:
+    for boundary in boundaries[: None if EVERY_BOUNDARY else at_most]:
         with make_world() as world:
             assert _end_after(world, boundary), f"seed {seed}: {boundary} was never reached"
             outcome = _outcome(world)
         assert outcome == calm.outcome, f"seed {seed}: killed at {boundary}"
     return calm
+
+
+def some_of(boundaries: int, number: int, *, seed: int = SEED) -> list[int]:
+    """Which of the boundaries 0 to ``boundaries - 1`` to die at: as many as there is time for, or all of them."""
+    return list(range(boundaries)) if EVERY_BOUNDARY else sorted(random.Random(seed).sample(range(boundaries), number))
 
 
 def _undisturbed(world: World) -> Undisturbed:

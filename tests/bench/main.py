@@ -112,9 +112,10 @@ From one slice of a worker to its next: {found.slice_p50:.0f} ms, so the limit w
 {found.jain:.4f}; the businesses finished {found.least} to {found.most} jobs each.
 """
 
-WEBHOOKS = """Signed status callbacks at a fixed rate from a process of its own, four for each call, to one api process
-on loopback, after a warm-up of {warm_up:.0f} s. Each is applied before it is acknowledged: the call's state, its slot,
-the run's counters. The time counts from the moment at which a callback was due, so a stall is charged for all that it
+WEBHOOKS = """Signed status callbacks at a fixed rate from a process of its own, four for each call and all kinds mixed.
+They go to {apis} replicas of the api on loopback, as many as an installation has by default, after a warm-up of
+{warm_up:.0f} s; everything shares the machine's cores. Each is applied before it is acknowledged: the call's state, its
+slot, the run's counters. The time counts from the moment at which a callback was due: a stall is charged for all it
 holds up. *Lost*: not acknowledged with success, or not in the database afterwards. To be held at 500/s: p99 within
 {limit_ms} ms, none lost.
 
@@ -266,7 +267,7 @@ def _webhooks(options: argparse.Namespace) -> str:
         f"| {one.cpu:.1f} | {one.lost} |"
         for rate, one in found.items()
     ]
-    return WEBHOOKS.format(warm_up=warm_up_s, limit_ms=WEBHOOKS_LIMIT_MS, rows="\n".join(rows))
+    return WEBHOOKS.format(apis=webhooks.APIS, warm_up=warm_up_s, limit_ms=WEBHOOKS_LIMIT_MS, rows="\n".join(rows))
 
 
 SECTIONS = {

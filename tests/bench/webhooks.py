@@ -1,13 +1,12 @@
 """The carrier's status callbacks at a fixed rate: how soon each is acknowledged, and whether any is lost.
 
-A real api process on real PostgreSQL and Valkey, on loopback. Calls that were placed are prepared in the database, and
+Real api processes on real PostgreSQL and Valkey, on loopback. Calls that were placed are prepared in the database, and
 every callback about them is signed beforehand; a process of its own sends them, four a call, in the carrier's order.
 """
 
 import json
 import os
 import statistics
-import struct
 import sys
 import time
 import uuid
@@ -21,6 +20,7 @@ from urllib.parse import urlencode
 import psycopg
 from sqlalchemy import make_url
 from twilio.request_validator import RequestValidator
+from webhooks_load import HEAD
 
 from switchboard_cli.devstack import (
     APP_ROLE,
@@ -37,9 +37,12 @@ HERE = Path(__file__).parent
 TOKEN = "bench"
 ACCOUNT = "AC" + "0" * 32
 BUSINESSES = 20
+APIS = 2
+"""Replicas of the api: as many as an installation has by default."""
 START_S = 180.0
 WORDS = ("initiated", "ringing", "in-progress", "completed")
-_SIDE_BY_SIDE = 100
+_BETWEEN = 100
+"""Calls that begin between two callbacks of a call."""
 
 _PREPARE = """
 WITH business AS (
@@ -71,7 +74,7 @@ RETURNING id, business_id, call_sid, to_number
 
 @dataclass(frozen=True)
 class Acknowledged:
-    """What was found; times in milliseconds, CPU in milliseconds of the api process for each callback."""
+    """What was found; times in milliseconds, CPU in milliseconds of the api processes for each callback."""
 
     number: int
     p50: float
@@ -115,8 +118,8 @@ def run(rate: float, seconds: float, warm_up_s: float) -> Acknowledged:
 class _Bench:
     owner: "psycopg.Connection[tuple[Any, ...]]"
     folder: Path
-    api: ManagedProcess
-    port: int
+    apis: list[ManagedProcess]
+    ports: list[int]
 
     def prepare(self, calls: int) -> list[tuple[uuid.UUID, int, str, str]]:
         """Calls that the carrier has taken and not told anything about."""
@@ -129,9 +132,9 @@ class _Bench:
         """Let the load generator send every callback; what it found."""
         requests, output = self.folder / f"{name}.requests", self.folder / f"{name}.json"
         with requests.open("wb") as file:
-            for request in self._requests(attempts):
-                file.write(struct.pack("<I", len(request)) + request)
-        argv = [sys.executable, str(HERE / "webhooks_load.py"), "127.0.0.1", str(self.port), str(rate)]
+            for after_s, request in self._requests(attempts, rate):
+                file.write(HEAD.pack(after_s, len(request)) + request)
+        argv = [sys.executable, str(HERE / "webhooks_load.py"), "127.0.0.1", ",".join(map(str, self.ports))]
         log = self.folder / f"{name}.log"
         load = ManagedProcess(name, [*argv, str(requests), str(output)], {"PATH": os.environ["PATH"]}, log)
         load.start()
@@ -146,25 +149,37 @@ class _Bench:
         found: dict[str, Any] = json.loads(output.read_text("utf-8"))
         return found
 
-    def _requests(self, attempts: list[tuple[uuid.UUID, int, str, str]]) -> Iterator[bytes]:
-        """Signed callbacks: some calls side by side, each one in the carrier's order."""
+    def _requests(self, attempts: list[tuple[uuid.UUID, int, str, str]], rate: float) -> Iterator[tuple[float, bytes]]:
+        """Signed callbacks and when they are due: calls begin one after the other, each is told in the carrier's order.
+
+        After a ramp of ``_BETWEEN`` calls, and until another one, it is ``rate`` callbacks a second, all kinds mixed.
+        """
         validator = RequestValidator(TOKEN)
-        for start in range(0, len(attempts), _SIDE_BY_SIDE):
-            for word in WORDS:
-                for attempt_id, business_id, sid, to in attempts[start : start + _SIDE_BY_SIDE]:
-                    path = f"/webhooks/twilio/status?attempt={attempt_id}&business={business_id}"
-                    form = {"CallSid": sid, "AccountSid": ACCOUNT, "CallStatus": word, "To": to, "CallDuration": "7"}
-                    signature = validator.compute_signature(f"http://127.0.0.1:{self.port}{path}", form)
-                    body = urlencode(form)
-                    yield (
-                        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Twilio-Signature: {signature}\r\n"
-                        f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n{body}"
-                    ).encode()
+        for newest in range(len(attempts) + _BETWEEN * (len(WORDS) - 1)):
+            for told, word in enumerate(WORDS):
+                call = newest - told * _BETWEEN
+                if 0 <= call < len(attempts):
+                    due_s = (newest * len(WORDS) + told) / rate
+                    yield due_s, self._request(validator, attempts[call], word)
+
+    def _request(self, validator: RequestValidator, attempt: tuple[uuid.UUID, int, str, str], word: str) -> bytes:
+        attempt_id, business_id, sid, to = attempt
+        path = f"/webhooks/twilio/status?attempt={attempt_id}&business={business_id}"
+        form = {"CallSid": sid, "AccountSid": ACCOUNT, "CallStatus": word, "To": to, "CallDuration": "7"}
+        signature = validator.compute_signature(f"{_public_url(self.ports)}{path}", form)
+        body = urlencode(form)
+        return (
+            f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Twilio-Signature: {signature}\r\n"
+            f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+        ).encode()
 
     def cpu_s(self) -> float:
-        """CPU time of the api process so far."""
-        fields = Path(f"/proc/{self.api.pid}/stat").read_text("ascii").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """CPU time of the api processes so far."""
+        ticks = 0
+        for api in self.apis:
+            fields = Path(f"/proc/{api.pid}/stat").read_text("ascii").rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def not_applied(self) -> int:
         """Calls whose end is not in the database, or not in their run's counters."""
@@ -187,20 +202,27 @@ def _servers() -> Iterator[_Bench]:
         run_migrations(MigrationSettings(migration_database_url=urls.owner, app_database_role=APP_ROLE))
         url = make_url(urls.owner).set(drivername="postgresql").render_as_string(hide_password=False)
         owner = stack.enter_context(psycopg.connect(url, autocommit=True))
-        port = free_port()
+        ports = [free_port() for _ in range(APIS)]
         env = {
             "PATH": os.environ["PATH"],
             "DATABASE_URL": urls.app,
             "REDIS_URL": valkey.url,
             "SERVICE_ROLE": "api",
-            "SWITCHBOARD_PORT": str(port),
-            "PUBLIC_URL": f"http://127.0.0.1:{port}",
+            "PUBLIC_URL": _public_url(ports),
             "TWILIO_AUTH_TOKEN": TOKEN,
             "TWILIO_ACCOUNT_SID": ACCOUNT,
         }
         argv = [sys.executable, "-c", "from switchboard_api.main import main; main()"]
-        api = ManagedProcess("api", argv, env, folder / "api.log")
-        stack.callback(api.terminate)
-        api.start()
-        api.wait_ready(f"http://127.0.0.1:{port}/api/ready", START_S)
-        yield _Bench(owner, folder, api, port)
+        apis = []
+        for port in ports:
+            apis.append(ManagedProcess("api", argv, {**env, "SWITCHBOARD_PORT": str(port)}, folder / f"api-{port}.log"))
+            stack.callback(apis[-1].terminate)
+            apis[-1].start()
+        for port, api in zip(ports, apis, strict=True):
+            api.wait_ready(f"http://127.0.0.1:{port}/api/ready", START_S)
+        yield _Bench(owner, folder, apis, ports)
+
+
+def _public_url(ports: list[int]) -> str:
+    """What the carrier signs; a load balancer stands behind it."""
+    return f"http://127.0.0.1:{ports[0]}"

@@ -1,9 +1,10 @@
-"""Sends prepared requests at a fixed rate, whatever the answers do, and writes down how long each one took.
+"""Sends prepared requests when they are due, whatever the answers do, and writes down how long each one took.
 
 A process of its own. The latency of a request counts from the moment at which it was due, not from when it was sent:
 a server that stalls is charged for every request that should have been on its way meanwhile.
 
-Usage: ``webhooks_load.py HOST PORT RATE REQUESTS OUTPUT``; REQUESTS holds each request with its length before it.
+Usage: ``webhooks_load.py HOST PORTS REQUESTS OUTPUT``; PORTS has commas, and the connections are spread over them;
+REQUESTS holds each request behind the second at which it is due and its length.
 """
 
 import asyncio
@@ -18,6 +19,8 @@ from typing import cast
 import uvloop
 
 CONNECTIONS = 64
+HEAD = struct.Struct("<dI")
+"""Before each request: when it is due, in seconds from the start, and its length in bytes."""
 
 
 class Client(asyncio.Protocol):
@@ -59,9 +62,8 @@ class Client(asyncio.Protocol):
 class Load:
     """The requests, when each is due, and what became of them."""
 
-    def __init__(self, requests: list[bytes], rate: float) -> None:
+    def __init__(self, requests: list[tuple[float, bytes]]) -> None:
         self._requests = requests
-        self._rate = rate
         self._idle: deque[Client] = deque()
         self._waiting: deque[tuple[bytes, float]] = deque()
         self._done = asyncio.Event()
@@ -87,14 +89,14 @@ class Load:
         if not self._done.is_set():
             sys.exit(f"the api closed a connection: {error}")
 
-    async def run(self, host: str, port: int) -> None:
+    async def run(self, host: str, ports: list[int]) -> None:
         """Send everything, and wait for every answer."""
         loop = asyncio.get_running_loop()
-        for _ in range(CONNECTIONS):
-            await loop.create_connection(lambda: Client(self), host, port)
+        for number in range(CONNECTIONS):
+            await loop.create_connection(lambda: Client(self), host, ports[number % len(ports)])
         started = time.perf_counter()
-        for number, request in enumerate(self._requests):
-            due = started + number / self._rate
+        for after_s, request in self._requests:
+            due = started + after_s
             if (wait := due - time.perf_counter()) > 0:
                 await asyncio.sleep(wait)
             if self._idle:
@@ -106,18 +108,19 @@ class Load:
 
 def main() -> None:
     """Read the requests, send them, write the latencies."""
-    host, port, rate, requests, output = sys.argv[1:6]
-    load = Load(list(_requests(Path(requests).read_bytes())), float(rate))
-    uvloop.run(load.run(host, int(port)))
+    host, ports, requests, output = sys.argv[1:5]
+    load = Load(_requests(Path(requests).read_bytes()))
+    uvloop.run(load.run(host, [int(port) for port in ports.split(",")]))
     Path(output).write_text(json.dumps({"latencies": load.latencies, "statuses": load.statuses}), "utf-8")
 
 
-def _requests(content: bytes) -> list[bytes]:
+def _requests(content: bytes) -> list[tuple[float, bytes]]:
     found, at = [], 0
     while at < len(content):
-        (length,) = struct.unpack_from("<I", content, at)
-        found.append(content[at + 4 : at + 4 + length])
-        at += 4 + length
+        after_s, length = HEAD.unpack_from(content, at)
+        at += HEAD.size
+        found.append((after_s, content[at : at + length]))
+        at += length
     return found
 
 

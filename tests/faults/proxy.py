@@ -5,12 +5,11 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from switchboard_cli.devstack import LOOPBACK, free_port
 
-_TURNS = 20
 _CHUNK = 1 << 16
 _ON, _AT_ONCE = 1, 0
 _A_MOMENT_S = 0.05
@@ -32,17 +31,18 @@ class Proxy:
         self._flows.set()
         self._accepts = True
         self._tasks: set[asyncio.Task[None]] = set()
+        self._listener: socket.socket | None = None
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"proxy-{target_port}", daemon=True)
 
     @contextmanager
     def running(self) -> Iterator["Proxy"]:
         """Serve from a thread inside the block."""
         self._thread.start()
-        server = self._do(asyncio.start_server(self._serve, LOOPBACK, self.port))
+        self._soon(self._listen)
         try:
             yield self
         finally:
-            self._do(self._end(server))
+            self._do(self._end())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
@@ -82,35 +82,49 @@ class Proxy:
     def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
-    async def _end(self, server: asyncio.Server) -> None:
+    # Not asyncio.start_server: closed, it forgets a connection that it has accepted and not handed over yet. Here each
+    # one has its task from the moment that it is accepted.
+
+    def _listen(self) -> None:
+        self._listener = socket.create_server((LOOPBACK, self.port))
+        self._listener.setblocking(False)
+        self._loop.add_reader(self._listener, self._accept, self._listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        connection.setblocking(False)
+        task = self._loop.create_task(self._serve(connection))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _end(self) -> None:
+        assert self._listener is not None
+        self._loop.remove_reader(self._listener)
+        self._listener.close()
         self._accepts = False
         self._flows.set()
-        # Python 3.11 forgets to close a connection that it has accepted when its server is closed a moment later.
-        await asyncio.sleep(_A_MOMENT_S)
-        server.close()
         # Not cancelled, of which the loop complains: whoever was held goes on, and what it opens is reset as well.
         while self._tasks:
             self._reset_all()
             await asyncio.wait(self._tasks, timeout=_A_MOMENT_S)
-        await asyncio.sleep(0)  # what was reset last is closed by the loop's next turn
 
     def _reset_all(self) -> None:
         for writer in tuple(self._writers):
             _reset(writer)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    async def _serve(self, connection: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=connection)
         self._writers.add(writer)
         try:
             if self._accepts:
                 await self._flows.wait()
                 await self._connect(reader, writer)
         finally:
-            self._writers.discard(writer)
             _reset(writer)
+            await self._closed(writer)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -125,8 +139,14 @@ class Proxy:
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            self._writers.discard(far_writer)
             far_writer.close()
+            await self._closed(far_writer)
+
+    async def _closed(self, writer: asyncio.StreamWriter) -> None:
+        """Wait until a connection is closed; until then it can be reset like any other."""
+        with suppress(OSError):
+            await writer.wait_closed()
+        self._writers.discard(writer)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Until one side ends; the servers behind it speak protocols that know no half-closed connection."""

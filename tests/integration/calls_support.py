@@ -28,7 +28,6 @@ from switchboard_core.calls import callbacks, pump, service
 from switchboard_core.calls.admission import Admitted, admit_next
 from switchboard_core.calls.dial import dial
 from switchboard_core.calls.schemas import RunCreate, RunView
-from switchboard_core.calls.settle import Applied
 from switchboard_core.jobs.kernel import Kernel, Outcome
 from switchboard_core.jobs.transport import BACKGROUND_JOB, PROCESS_NEXT, background_wakeup, process_next_wakeup
 from switchboard_core.runtime import Runtime
@@ -235,10 +234,10 @@ class CallsBench:
         assert run.job_id is not None
         return pump.process_next(self.runtime, run.job_id, run.id)
 
-    def callback(self, attempt_id: uuid.UUID, status: str, **form: str) -> Applied | None:
+    def callback(self, attempt_id: uuid.UUID, status: str, **form: str) -> None:
         """Apply a status callback, as the api does once its signature is checked."""
         ref = crossing.AttemptRef(self.business_of(attempt_id), attempt_id)
-        return callbacks.on_status(self.runtime, ref, {"CallStatus": status, **form})
+        assert callbacks.on_status(self.runtime, ref, {"CallStatus": status, **form})
 
     def business_of(self, attempt_id: uuid.UUID) -> int:
         return int(self.value("SELECT business_id FROM call_attempts WHERE id = %s", attempt_id))

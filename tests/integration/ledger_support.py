@@ -76,7 +76,7 @@ class LedgerBench:
 
     def kernel(self) -> Kernel:
         """A kernel of a worker process of its own."""
-        return self.jobs.kernel(self.service().sync, job_type=JOB)
+        return self.jobs.kernel(self.service().task, job_type=JOB)
 
     def run(self, job_id: int, kernel: Kernel | None = None, *, budget_s: float = 2.0) -> dict[str, Any]:
         """Run slices until the job has ended, its pauses cut short; its row."""

@@ -18,7 +18,6 @@ from switchboard_core.broadcasts.schemas import BroadcastCreate
 from switchboard_core.jobs.slices import Cursor, Slice, SliceContext
 from switchboard_core.runtime import make_runtime
 from switchboard_worker.tasks import broadcasts
-from waiting import await_true
 
 MESSAGES = 2
 BOUNDARIES = 12
@@ -87,35 +86,32 @@ def test_killed_at_any_commit_everybody_gets_it_once_or_it_is_uncertain(servers:
     assert calm.outcome[1:] == ([], ["fine"] * MESSAGES)
 
 
-def test_a_slow_answer_outlasts_the_limit_of_an_idle_transaction(bench: BroadcastsBench) -> None:
+def test_no_transaction_is_open_while_the_carrier_takes_its_time(bench: BroadcastsBench) -> None:
     (ada,) = numbers(1)
     bench.add_leads(ada)
     broadcast = bench.start()
     bench.to_sending(broadcast)
-    settings = bench.calls.runtime.settings.model_copy(update={"lease_seconds": 1.25})  # one second for idle ones
-    runtime = make_runtime(settings, name="slow-answer")
-
-    def wait_longer_than_that() -> None:
-        await_true(lambda: idle_for(bench, "slow-answer") > 1.1, "the limit to pass", timeout=10)
-
+    runtime = make_runtime(bench.calls.runtime.settings, name="slow-answer")
+    open_then: list[int] = []
     slow = replace(bench.calls, runtime=runtime)
     try:
-        BroadcastsBench(slow).slice(broadcast, before_answer=wait_longer_than_that)
+        BroadcastsBench(slow).slice(
+            broadcast, before_answer=lambda: open_then.append(open_transactions(bench, "slow-answer"))
+        )
     finally:
         slow.close()
         runtime.close()
-    assert (bench.task(broadcast)["crash_count"], bench.messages()) == (0, {ada: 1})
+    assert (open_then, bench.messages()) == ([0], {ada: 1})
     assert bench.work(broadcast).status == "completed"
 
 
-def idle_for(bench: BroadcastsBench, application: str) -> float:
-    """Seconds that a process's transaction has been idle; only its own role is told."""
+def open_transactions(bench: BroadcastsBench, application: str) -> int:
+    """How many transactions a process holds; only its own role is told."""
     query = text(
-        "SELECT extract(epoch FROM max(clock_timestamp() - state_change)) FROM pg_stat_activity "
-        "WHERE state = 'idle in transaction' AND application_name = :application"
+        "SELECT count(*) FROM pg_stat_activity WHERE xact_start IS NOT NULL AND application_name = :application"
     )
     with bench.calls.session() as session:
-        return float(session.execute(query, {"application": application}).scalar() or 0)
+        return int(session.execute(query, {"application": application}).scalar_one())
 
 
 def test_killed_before_the_last_look_it_is_sent_by_the_next_worker(bench: BroadcastsBench) -> None:
@@ -171,16 +167,57 @@ def test_a_worker_that_stood_still_finds_its_message_taken(bench: BroadcastsBenc
     assert bench.view(broadcast).status == "completed"
 
 
-def test_a_message_whose_worker_died_with_its_broadcast_cancelled_is_settled_by_the_sweep(
-    bench: BroadcastsBench,
+@pytest.mark.parametrize(
+    ("moment", "state", "done", "failed"), [("before_look", "failed", 0, 1), ("before_send", "uncertain", 1, 0)]
+)
+def test_a_cancelled_broadcast_waits_for_what_a_dead_worker_was_sending(
+    bench: BroadcastsBench, moment: str, state: str, done: int, failed: int
 ) -> None:
+    ada, ben = numbers(2)
+    bench.add_leads(ada, ben)
+    broadcast = bench.start()
+    bench.to_sending(broadcast)
+    bench.die_sending(broadcast, moment)
+    bench.calls.execute("UPDATE outgoing_messages SET lease_until = now() + interval '1 minute'")
+    bench.cancel(broadcast)
+    bench.slice(broadcast)
+    assert (bench.task(broadcast)["status"], bench.recipient(ada)["state"]) == ("running", "sending")
+    assert bench.recipient(ben)["skip_reason"] == "called_off"
+
+    bench.let_leases_run_out()
+    assert bench.work(broadcast).status == "cancelled"
+    task = bench.task(broadcast)
+    assert (bench.recipient(ada)["state"], task["done"], task["failed"]) == (state, done, failed)
+    assert bench.view(broadcast).counts.sending == 0
+    assert bench.messages() == {}
+
+
+def test_a_broadcast_whose_task_fails_ends_with_its_reason_and_sends_no_more(bench: BroadcastsBench) -> None:
+    ada, ben = numbers(2)
+    bench.add_leads(ada, ben)
+    broadcast = bench.start()
+    bench.to_sending(broadcast)
+    bench.die_sending(broadcast, "before_send")
+    bench.calls.execute("UPDATE background_jobs SET crash_count = 4")
+    done = bench.work(broadcast)
+    assert (done.status, done.counts.uncertain, done.counts.skipped, done.counts.queued) == ("failed", 1, 1, 0)
+    assert done.reason is not None
+    assert "5 times in a row" in done.reason
+    row = bench.calls.rows("SELECT status, reason, finished_at FROM broadcasts WHERE id = %s", broadcast.id)[0]
+    assert (row["status"], row["reason"]) == ("failed", done.reason)
+    assert row["finished_at"] is not None
+    assert bench.messages() == {}
+
+
+def test_a_message_that_a_task_has_left_behind_is_settled_by_the_sweep(bench: BroadcastsBench) -> None:
     (ada,) = numbers(1)
     bench.add_leads(ada)
     broadcast = bench.start()
     bench.to_sending(broadcast)
-    bench.die_sending(broadcast, "before_send")
-    bench.cancel(broadcast)
-    bench.slice(broadcast)
-    assert (bench.view(broadcast).status, bench.recipient(ada)["state"]) == ("cancelled", "sending")
-    bench.settle()
-    assert bench.recipient(ada)["state"] == "uncertain"
+    bench.die_sending(broadcast, "before_look")
+    assert bench.calls.sweep.settle_abandoned_messages() == 0, "its task will send it"
+
+    bench.calls.execute("UPDATE background_jobs SET status = 'failed', finished_at = now()")
+    assert bench.calls.sweep.settle_abandoned_messages() == 1
+    assert bench.recipient(ada)["state"] == "failed"
+    assert bench.recipient(ada)["reason"] == "Its worker stopped before it was sent, and its task has ended."

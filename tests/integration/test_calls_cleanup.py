@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from integration.calls_carrier import DisturbedCarrier
+from integration.calls_carrier import DisturbedCarrier, KilledError
 from integration.calls_servers import calls_bench
 from integration.calls_support import CallsBench, numbers
 from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey
 from switchboard_core.calls.carrier import Carrier, CarrierCall, CarrierUnavailableError
 from switchboard_core.calls.cleanup import (
+    ANSWER_AWAITED_S,
     GIVE_UP_AFTER,
     cleanup_business,
     cleanup_stuck_dialing_jobs,
@@ -76,6 +77,13 @@ class _Silent(DisturbedCarrier):
         if call_sid in self._sids:
             raise CarrierUnavailableError("503")
         return super().fetch(call_sid)
+
+
+class _Fatal(DisturbedCarrier):
+    """Whoever asks it is killed before the answer."""
+
+    def fetch(self, call_sid: str) -> CarrierCall | None:
+        raise KilledError(call_sid)
 
 
 class TestStuckRuns:
@@ -348,6 +356,31 @@ class TestStuckCalls:
         assert settle_silent(bench.runtime) == CleanupReport(attempts_checked=1, attempts_settled=1)
         bench.slices(run)
         bench.check(at_rest=True)
+
+    def test_a_question_whose_asker_was_killed_is_asked_again_within_seconds(self, bench: CallsBench) -> None:
+        """A fault run found it (seed 34355): the next one asked only after another whole silence."""
+        run = bench.start(LEAD)
+        bench.faults(callback_lose=1)
+        bench.dial()
+        bench.await_carrier()
+        bench.age(15.1)
+        with pytest.raises(KilledError):
+            settle_silent(replace(bench.runtime, carrier=_Fatal(bench.runtime.carrier)))
+        assert settle_silent(bench.runtime) == CleanupReport()  # who asked may still get its answer
+        bench.age(ANSWER_AWAITED_S + 0.1)
+        assert settle_silent(bench.runtime) == CleanupReport(attempts_checked=1, attempts_settled=1)
+        bench.slices(run)
+        bench.check(at_rest=True)
+
+    def test_a_call_that_lives_is_asked_about_once_in_a_silence(self, bench: CallsBench) -> None:
+        bench.script(LEAD, talk_seconds=60)
+        bench.start(LEAD)
+        bench.dial()
+        bench.await_status(LEAD, "in_progress")
+        bench.age(15.1)
+        assert settle_silent(bench.runtime) == CleanupReport(attempts_checked=1)
+        bench.age(ANSWER_AWAITED_S + 0.1)
+        assert settle_silent(bench.runtime) == CleanupReport()
 
     def test_questions_that_fail_again_and_again_hold_up_no_other(self, bench: CallsBench) -> None:
         others = numbers(4, 5_553_000)

@@ -157,7 +157,7 @@ class TestCallbacks:
         bench.start(LEAD)
         live = bench.dial()
         bench.await_status(LEAD, "in_progress")
-        assert bench.callback(live.attempt.id, "exploded") is None
+        bench.callback(live.attempt.id, "exploded")
         assert bench.job(LEAD)["status"] == "in_progress"
 
     def test_redis_being_away_keeps_no_call_from_being_settled(self, bench: CallsBench) -> None:

@@ -33,10 +33,14 @@ def _module(path_end: str, name: str) -> ModuleType:
     return module
 
 
+def _migration() -> ModuleType:
+    return _module("expand_NNN_refresh_zones.py", "expand_NNN_refresh_zones")
+
+
 @pytest.fixture
 def migrated(database_urls: DatabaseUrls) -> DatabaseUrls:
     """A database that the page's migration has run on."""
-    migration = _module("expand_106_refresh_zones.py", "expand_106_refresh_zones")
+    migration = _migration()
     with create_engine(database_urls.owner, poolclass=NullPool).connect() as connection:
         context = MigrationContext.configure(connection, opts={"transaction_per_migration": True})
         with context.begin_transaction(_per_migration=True), Operations.context(context):
@@ -63,6 +67,10 @@ def runtime(migrated: DatabaseUrls, redis_url: str, monkeypatch: pytest.MonkeyPa
     yield runtime
     runtime.close()
     get_settings.cache_clear()
+
+
+def test_the_pages_migration_forbids_no_job_that_there_is() -> None:
+    assert set(_migration().JOB_TYPES) == {*CATALOG, NAME}
 
 
 @pytest.mark.usefixtures("task")

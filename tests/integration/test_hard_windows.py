@@ -121,12 +121,14 @@ def test_a_late_callback_of_attempt_1_while_attempt_2_is_live(here: Window) -> N
     )
     first, second = here.placed(number)
     job = here.job(number)
+    # Attempt 2 is silent while it talks, so the sweep may ask about it at any moment.
+    asked = {"checked_at": None}
 
     for word in ("initiated", "ringing", "in-progress", "completed", "busy", "failed", "no-answer", "canceled"):
         here.webhook(first["id"], first["call_sid"], word)
 
     assert [attempt["state"] for attempt in here.placed(number)] == ["busy", "in_progress"]
-    assert here.placed(number)[1] == second
+    assert here.placed(number)[1] | asked == second | asked
     assert (here.job(number)["status"], here.job(number)["attempts"]) == (job["status"], job["attempts"])
     here.check(at_rest=False)
     here.webhook(second["id"], second["call_sid"], "completed")
@@ -153,6 +155,12 @@ def test_a_slot_freed_while_the_pump_looks(here: Window) -> None:
     here.client.post(f"/api/outbound_calls/jobs/{run['job_id']}/cancel").raise_for_status()
 
 
+def executed(client: redis.Redis) -> int:
+    """How many executions the workers have ended, in RQ's own count."""
+    counts = [client.hget(worker, "successful_job_count") for worker in client.smembers("rq:workers")]
+    return sum(int(count) for count in counts if count)
+
+
 def test_a_job_re_enqueued_while_it_runs(here: Window) -> None:
     """Its wake-up is queued again in the middle of a slice, and another worker takes that up."""
     for _ in range(5):
@@ -167,10 +175,11 @@ def test_a_job_re_enqueued_while_it_runs(here: Window) -> None:
         doubled = background_wakeup(f"{task['job_type']}", task["id"], "maintenance", 60)
         assert Transport(client).push(doubled)
         here.worker(**patient)
-        here.stack.await_true(lambda: client.llen("rq:queue:maintenance") == 0, "the second worker")
+        here.stack.await_true(lambda: executed(client) == 1, "the second worker to find nothing to do")
         held.open()
         row = here.await_task(task["id"], "completed")
-        here.stack.await_true(lambda: client.zcard("rq:wip:maintenance") == 0, "the end of both executions")
+        here.stack.await_true(lambda: executed(client) == 2, "the end of both executions")
+        assert client.zcard("rq:wip:maintenance") == 0
         assert client.hget(f"rq:job:{doubled.rq_id}", "status") == b"finished"
         assert client.llen("rq:queue:maintenance") == 0
     assert (row["done"], row["failed"], row["attempt"], row["crash_count"]) == (5, 0, 1, 0)

@@ -272,3 +272,16 @@ def test_no_transaction_is_open_while_a_page_is_waited_for(ledger: LedgerBench) 
     finally:
         gate.set()
         working.join(10)
+
+
+def test_a_sync_that_the_kernel_fails_is_seen_on_its_connection(ledger: LedgerBench) -> None:
+    connection_id = ledger.connect()
+    job_id = ledger.start(connection_id)
+    ledger.jobs.set(job_id, "crash_count = 5")
+    job = ledger.run(job_id)
+    (row,) = ledger.jobs.sql("SELECT state, reason FROM ledger_connections WHERE id = %s", connection_id)
+    assert (job["status"], row["state"], row["reason"]) == ("failed", "failed", job["reason"])
+
+    assert ledger.sync(connection_id)["status"] == "completed"
+    (row,) = ledger.jobs.sql("SELECT state, reason FROM ledger_connections WHERE id = %s", connection_id)
+    assert (row["state"], row["reason"]) == ("ready", None)

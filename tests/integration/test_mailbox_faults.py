@@ -11,6 +11,7 @@ from imap_proxy import Proxy, imap_proxy
 from imap_server import PASSWORD, USER, ImapServer, imap_server, mail
 from integration.kernel_support import bench, kernel_database
 from integration.mailbox_support import MailboxBench, killed
+from slice_kills import some_of
 from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
 from switchboard_core.jobs.kernel import Outcome
 from switchboard_core.mailbox import sort as sorting
@@ -92,11 +93,10 @@ def test_an_undisturbed_run_is_what_the_others_are_measured_by(box: MailboxBench
 
 @pytest.mark.parametrize("hidden", [(), NO_MOVE], ids=["with MOVE", "without MOVE"])
 def test_killed_at_any_boundary_of_statements_commits_and_commands(box: MailboxBench, hidden: Sequence[bytes]) -> None:
-    """A seeded choice of the boundaries; each run dies once."""
-    chance = random.Random(11)
+    """A seeded choice of the boundaries, or all of them (``make boundaries``); each run dies once."""
     with imap_proxy(box.server.port, hidden=hidden) as proxy:
         boundaries = count_boundaries(box, proxy)
-        for fatal in sorted(chance.sample(range(boundaries), 8)):
+        for fatal in some_of(boundaries, 8, seed=11):
             task_id, passed = start_over(box, proxy.port), itertools.count()
             with killed(box.jobs, lambda number=fatal, passed=passed: next(passed) == number) as deaths:  # type: ignore[misc]
                 task = box.finish(task_id, budget_s=0.0)

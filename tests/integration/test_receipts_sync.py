@@ -15,6 +15,7 @@ from imap_server import ImapServer, imap_server, mail
 from integration.kernel_support import bench, kernel_database
 from integration.mailbox_search_support import ACME, DATE, LUNCH, PDF, RAIL, ReceiptsBench
 from integration.mailbox_support import killed
+from slice_kills import some_of
 from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
 from switchboard_core.jobs.kernel import Outcome
 from switchboard_core.mailbox import receipts_sync, service
@@ -300,11 +301,11 @@ class Scene:
 
 
 def test_killed_at_any_boundary_of_statements_commits_and_commands(box: ReceiptsBench) -> None:
-    """A seeded choice of the boundaries; each run dies once."""
+    """A seeded choice of the boundaries, or all of them (``make boundaries``); each run dies once."""
     scene, passed = Scene(box), itertools.count()
     undisturbed, _ = scene.run(strikes=lambda: next(passed) < 0)
     assert undisturbed[0] == ("completed", 8, 8, 0, {"folder": "INBOX", "found": 5, "known": 0})
-    for fatal in sorted(random.Random(SEED).sample(range(next(passed)), 6)):
+    for fatal in some_of(next(passed), 6):
         passed = itertools.count()
         strikes = lambda number=fatal, passed=passed: next(passed) == number  # noqa: E731
         assert scene.run(strikes=strikes) == (undisturbed, 1)

@@ -115,6 +115,12 @@ def test_a_malformed_file_is_refused_with_the_place(content: bytes, says: str) -
     assert says in str(refusal.value)
 
 
+def test_an_empty_header_is_refused_in_words_that_fit_any_file() -> None:
+    with pytest.raises(CsvFileError, match="The first line is empty: it has to name the columns") as refusal:
+        read(b"\nC-1,Acme\n")
+    assert "phone" not in str(refusal.value), "transactions have none"
+
+
 def test_a_quote_that_is_never_closed_is_noticed_long_before_the_end() -> None:
     handed_out = 0
 

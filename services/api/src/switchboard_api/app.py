@@ -32,13 +32,17 @@ from switchboard_api.routes import (
 from switchboard_api.runnable import RunnableWork, count_runnable
 from switchboard_api.startup import Startup
 from switchboard_api.webhooks import messages, twilio
+from switchboard_api.webhooks.together import Together
 from switchboard_core.logs import get_logger
 from switchboard_core.redis import make_redis
 from switchboard_core.runtime import Runtime
 
 log = get_logger(__name__)
 
+# A request is compared with one route after the other: those of the carrier, which sends the most, come first.
 ROUTERS: tuple[APIRouter, ...] = (
+    twilio.router,
+    messages.router,
     health.router,
     metrics.router,
     tasks.router,
@@ -53,8 +57,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     search.router,
     ledger.router,
     broadcasts.router,
-    twilio.router,
-    messages.router,
     unsubscribe.router,
     autoscaling.router,
 )
@@ -105,6 +107,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         ClientAddresses(settings.trusted_proxies),
         settings.failed_keys_per_minute,
     )
+    app.state.together = Together(runtime.database)
     app.state.runnable_work = RunnableWork(lambda: count_runnable(runtime))
     app.state.live_quiet_s = LIVE_QUIET_S
     problems.install(app)

@@ -28,8 +28,8 @@ _bearer = HTTPBearer(
 )
 
 
-def get_runtime(request: Request) -> Runtime:
-    """The parts of this process."""
+async def get_runtime(request: Request) -> Runtime:
+    """The parts of this process; async only because FastAPI runs any other dependency in a thread, every time."""
     runtime: Runtime = request.app.state.runtime
     return runtime
 

@@ -21,6 +21,8 @@ _SOUND_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Asked every few seconds by machines: their lines would bury the others.
 _QUIET = frozenset({"/api/health", "/api/ready", "/metrics", "/internal/autoscaling/{pool}"})
+# Told hundreds of times a second: as long as all is well, the lines about the calls say more.
+_QUIET_IF_FINE = frozenset({"/webhooks/twilio/status"})
 # Whoever knows such a path may do what it does.
 _SECRET = frozenset({"/u/{token}"})
 
@@ -90,10 +92,8 @@ def _account(scope: Scope, status: int | None, seconds: float) -> None:
     method = scope["method"] if scope["method"] in _METHODS else "OTHER"
     REQUESTS.labels(method, template, str(status or "aborted")).inc()
     DURATION.labels(method, template).observe(seconds)
+    quiet = template in _QUIET or (template in _QUIET_IF_FINE and status is not None and status < 400)
+    write = log.debug if quiet else log.info
     # The path without its query, which may hold a ticket or a signature.
     path = template if template in _SECRET else scope["path"]
-    fields = {"method": method, "path": path, "status": status, "duration_ms": round(seconds * 1000, 1)}
-    if template in _QUIET:
-        log.debug("request", **fields)
-    else:
-        log.info("request", **fields)
+    write("request", method=method, path=path, status=status, duration_ms=round(seconds * 1000, 1))

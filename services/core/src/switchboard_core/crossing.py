@@ -28,6 +28,14 @@ class AttemptRef:
     id: uuid.UUID
 
 
+@dataclass(frozen=True)
+class MessageRef:
+    """An outgoing message of a business."""
+
+    business_id: int
+    id: uuid.UUID
+
+
 def _one(session: Session, function: str, argument: object) -> Ref | None:
     row = session.execute(text(f"SELECT business_id, id FROM {function}(:argument)"), {"argument": argument}).first()  # noqa: S608 - the function's name is a constant of this module
     return Ref(row.business_id, row.id) if row else None
@@ -159,6 +167,12 @@ def silent_broadcast_messages(session: Session, limit: int) -> list[Ref]:
 def businesses_that_text(session: Session, our_number: str, their_number: str) -> list[Ref]:
     """Businesses that may have written from one of our numbers to another number, as ``(id, id)``."""
     return _many(session, "businesses_that_text", our_number=our_number, their_number=their_number)
+
+
+def abandoned_messages(session: Session, limit: int) -> list[MessageRef]:
+    """Outgoing messages whose lease ran out while they were being sent, oldest first."""
+    rows = session.execute(text("SELECT business_id, id FROM abandoned_messages(:row_limit)"), {"row_limit": limit})
+    return [MessageRef(row.business_id, row.id) for row in rows]
 
 
 def expired_voice_queries(session: Session, older_than_s: float, limit: int) -> list[Ref]:

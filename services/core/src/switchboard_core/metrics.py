@@ -13,5 +13,8 @@ ATTEMPTS_ADMITTED = Counter("switchboard_call_attempts_admitted_total", "Call at
 ATTEMPTS_SETTLED = Counter("switchboard_call_attempts_settled_total", "Call attempts ended", ["state"])
 CARRIER_ANSWERS = Counter("switchboard_carrier_creates_total", "Answers to create calls", ["answer"])
 SWEEP_ACTIONS = Counter("switchboard_sweep_actions_total", "What the sweep mended", ["action"])
+OUTGOING_MESSAGES = Counter(
+    "switchboard_outgoing_messages_total", "Mails and SMS that came into a state", ["channel", "state"]
+)
 INBOUND_MESSAGES = Counter("switchboard_inbound_messages_total", "SMS that people sent to us", ["wish"])
 RECORDINGS = Counter("switchboard_recordings_total", "Recordings that ended", ["status"])

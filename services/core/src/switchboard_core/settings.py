@@ -76,7 +76,7 @@ class Settings(LogSettings):
     carrier_read_timeout_seconds: float = Field(10.0, gt=0)
 
     dial_deadline_seconds: float = Field(5.0, gt=0, description="An attempt not sent by then is never sent.")
-    settle_after_seconds: float = Field(15.0, gt=0, description="Ask the carrier about calls silent for so long.")
+    settle_after_seconds: float = Field(10.0, gt=0, description="Ask the carrier about calls silent for so long.")
     unknown_outcome_after_seconds: float = Field(
         120.0, gt=0, description="An unanswered create call ends as outcome_unknown after this."
     )

@@ -16,9 +16,10 @@ from sqlalchemy import delete, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from switchboard_core import crossing
-from switchboard_core.broadcasts.delivery import settle_silent_messages
+from switchboard_core.broadcasts import delivery
 from switchboard_core.broadcasts.erasure import forget_addresses
 from switchboard_core.calls.cleanup import (
+    cleanup_stuck_runs,
     list_lost_recordings,
     rebuild_all_slots,
     settle_silent,
@@ -31,6 +32,8 @@ from switchboard_core.leads.purge import purge
 from switchboard_core.logs import get_logger
 from switchboard_core.mailbox.search import forget_old_queries
 from switchboard_core.metrics import SWEEP_ACTIONS
+from switchboard_core.outbox.abandoned import settle_abandoned_messages
+from switchboard_core.receipts import service as receipts
 from switchboard_core.recordings.models import Recording
 from switchboard_core.runtime import Runtime
 from switchboard_core.settings import ALL_QUEUES
@@ -70,16 +73,19 @@ class Sweep:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
         interval = runtime.settings.sweep_interval_seconds
+        # Calls first: their slots wait, and the parts behind them wait for Redis, which may be silent.
         self._parts = [
+            _Part("silent calls settled", 2 * interval, lambda: settle_silent(runtime).attempts_settled),
+            _Part("silent messages settled", 2 * interval, lambda: delivery.settle_silent_messages(runtime)),
+            _Part("abandoned messages settled", 2 * interval, self.settle_abandoned_messages),
             _Part("jobs enqueued", interval, self.enqueue_due_jobs),
             _Part("jobs admitted", interval, self.admit_waiting_jobs),
             _Part("pumps woken", interval, self.wake_pumps),
             _Part("recordings enqueued", interval, self.enqueue_due_recordings),
-            _Part("silent calls settled", 2 * interval, lambda: settle_silent(runtime).attempts_settled),
-            _Part("silent messages settled", 2 * interval, lambda: settle_silent_messages(runtime)),
             _Part("lost recordings found", 10 * interval, lambda: list_lost_recordings(runtime)),
             _Part("slots rebuilt", 15 * interval, self.rebuild_slots),
             _Part("old tasks deleted", 3600.0, self.delete_old_tasks),
+            _Part("stuck runs mended", 300.0, self.mend_stuck_runs),
             _Part("deleted leads purged", 60.0, self.purge_deleted_leads),
             _Part("spoken queries forgotten", 300.0, lambda: forget_old_queries(runtime, BATCH)),
             _Part("dead workers forgotten", 3600.0, self.forget_dead_workers),
@@ -184,6 +190,15 @@ class Sweep:
         with self._runtime.database.crossing() as session:
             businesses = [ref.business_id for ref in crossing.businesses(session)]
         return rebuild_all_slots(self._runtime, businesses)
+
+    def settle_abandoned_messages(self) -> int:
+        """Settle messages that were being sent when their worker died and that no task takes up; returns how many."""
+        return settle_abandoned_messages(self._runtime, (delivery.will_be_sent, receipts.will_be_sent))
+
+    def mend_stuck_runs(self) -> int:
+        """Hand stuck runs to a worker, and end those whose task has ended without them; returns how many."""
+        report = cleanup_stuck_runs(self._runtime)
+        return report.runs_taken_over + report.runs_failed
 
     def delete_old_tasks(self) -> int:
         """Delete finished tasks and remembered answers past their retention; returns how many tasks."""

@@ -2,7 +2,8 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from anyio import CapacityLimiter, to_thread
+from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from switchboard_api.auth import RuntimeDep
@@ -17,6 +18,12 @@ log = get_logger(__name__)
 router = APIRouter(prefix="/webhooks/twilio", tags=["webhooks"])
 
 AttemptId = Annotated[str | None, Query(max_length=64, description="The call attempt; we put it into the URL.")]
+
+BusinessId = Annotated[str | None, Query(max_length=20, description="The attempt's business; we put it there too.")]
+
+_AT_ONCE = CapacityLimiter(4)
+"""Status callbacks at once, beside those that are applied together; more would need connections beyond the pool's, each
+of which is made for one transaction and closed again."""
 
 EMPTY_TWIML = '<?xml version="1.0" encoding="UTF-8"?><Response/>'
 
@@ -45,14 +52,23 @@ async def voice(form: CarrierParameters, runtime: RuntimeDep, attempt: AttemptId
 
 
 @router.post("/status", summary="Progress of a call", status_code=204)
-async def status(form: CarrierParameters, runtime: RuntimeDep, attempt: AttemptId = None) -> Response:
+async def status(
+    request: Request,
+    form: CarrierParameters,
+    runtime: RuntimeDep,
+    attempt: AttemptId = None,
+    business: BusinessId = None,
+) -> Response:
     """Any order, doubled or late: the state of the call only moves forward."""
+    told = callbacks.told_in_passing(attempt, business, form)
+    if told is not None and await request.app.state.together.apply(told):
+        return Response(status_code=204)
 
     def apply() -> None:
-        if not callbacks.receive_status(runtime, attempt, form):
+        if not callbacks.receive_status(runtime, attempt, business, form):
             _say_unknown(form, "status")
 
-    await run_in_threadpool(apply)
+    await to_thread.run_sync(apply, limiter=_AT_ONCE)
     return Response(status_code=204)
 
 

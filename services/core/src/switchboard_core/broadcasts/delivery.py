@@ -1,6 +1,7 @@
 """What became of messages that have left: the carrier's callbacks, and its list where they do not come."""
 
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -35,7 +36,7 @@ GIVE_UP_AFTER = 3
 """Questions in a row without an answer, after which a carrier that is away is left alone until the next pass."""
 ASK_AT_MOST = timedelta(hours=24)
 """A message without a last word is asked about for so long, ever more rarely."""
-_STOPPED_BEFORE = "Its worker stopped before it was sent, and the broadcast has ended."
+STOPPED_BEFORE = "Its worker stopped before it was sent, and the broadcast has ended."
 
 
 def find_recipient(runtime: Runtime, recipient: str | None) -> crossing.Ref | None:
@@ -168,21 +169,27 @@ def _read(session: Session, runtime: Runtime, ref: crossing.Ref) -> _Silent | No
 
 def _abandoned(session: Session, message: OutgoingMessage, recipient: BroadcastRecipient) -> bool:
     """Settle a message whose worker is gone by how far it came; false where the task will take it up again."""
-    if message.handed_over_at is not None:
-        outbox.record(
-            session, message.id, MessageEvent.ANSWER_LOST, outbox.Evidence(outbox.LOST), attempt=message.attempt
-        )
-        return True
+    if message.handed_over_at is None and _has_open_task(session, recipient.broadcast_id):
+        return False
+    outbox.settle_abandoned(session, message.id, STOPPED_BEFORE)
+    return True
+
+
+def will_be_sent(session: Session, message_id: uuid.UUID) -> bool:
+    """Whether a message of the outbox belongs to a broadcast that goes on and will take it up again."""
+    broadcast_id = session.scalar(
+        select(BroadcastRecipient.broadcast_id).where(BroadcastRecipient.message_id == message_id)
+    )
+    return broadcast_id is not None and _has_open_task(session, broadcast_id)
+
+
+def _has_open_task(session: Session, broadcast_id: int) -> bool:
     task = session.scalar(
         select(BackgroundJob.status)
         .join(Broadcast, Broadcast.background_job_id == BackgroundJob.id)
-        .where(Broadcast.id == recipient.broadcast_id)
+        .where(Broadcast.id == broadcast_id)
     )
-    if task is not None and not task.terminal:
-        return False
-    reason = outbox.Evidence(_STOPPED_BEFORE)
-    outbox.record(session, message.id, MessageEvent.REFUSED, reason, attempt=message.attempt)
-    return True
+    return task is not None and not task.terminal
 
 
 def _at_carrier(runtime: Runtime, silent: _Silent) -> CarrierMessage | None:

@@ -209,7 +209,7 @@ def _from_run(
         if opens_at is not None:
             _defer_zone(session, run, job.timezone, now, opens_at)
         elif is_listed(session, job.to_number):
-            finish_job(session, runtime, run, job, CallStatus.SKIPPED, "on the do-not-call list")
+            finish_job(session, runtime, run, job, CallStatus.SKIPPED, "on the do-not-call list", now=now)
         elif attempt := _insert(session, runtime, business, run, job):
             return attempt
         else:

@@ -3,6 +3,7 @@
 It does hang up, where a call goes on that nobody wants: that must work with every worker dead.
 """
 
+import re
 import uuid
 from collections.abc import Mapping
 from xml.sax.saxutils import escape
@@ -12,11 +13,11 @@ from sqlalchemy.orm import Session
 
 from switchboard_core import crossing
 from switchboard_core.calls.dial import hang_up
+from switchboard_core.calls.express import STEPS, Told, apply_at_once, goes_on
 from switchboard_core.calls.models import CallAttempt, OutboundCallJob, OutboundCallRun
 from switchboard_core.calls.progress import wake_pump
 from switchboard_core.calls.settle import Applied, Evidence, apply_event
 from switchboard_core.calls.states import AttemptState, carrier_event
-from switchboard_core.db import set_tenant
 from switchboard_core.jobs.transport import process_next_wakeup
 from switchboard_core.leads.models import Lead
 from switchboard_core.logs import get_logger
@@ -27,6 +28,8 @@ from switchboard_core.sql import db_now
 log = get_logger(__name__)
 
 Form = Mapping[str, str]
+
+_BUSINESS_ID = re.compile("[0-9]{1,18}", re.ASCII)
 
 
 def find_attempt(runtime: Runtime, attempt: str | None, form: Form) -> crossing.AttemptRef | None:
@@ -44,56 +47,79 @@ def _find(session: Session, attempt: str | None, form: Form) -> crossing.Attempt
     return crossing.attempt_by_sid(session, form.get("CallSid", ""))
 
 
-def receive_status(runtime: Runtime, attempt: str | None, form: Form) -> bool:
-    """Find the attempt that a status callback is about, and apply it, in one transaction: most webhooks are these.
+def named_attempt(attempt: str | None, business: str | None) -> crossing.AttemptRef | None:
+    """The attempt that the URL of a webhook names; None where it does not say whose it is, as that of an old call.
+
+    The carrier signed the URL, and under row-level security a wrong business has no such attempt.
+    """
+    if attempt is None or business is None or not _BUSINESS_ID.fullmatch(business):
+        return None
+    try:
+        return crossing.AttemptRef(int(business), uuid.UUID(attempt))
+    except ValueError:
+        return None
+
+
+def told_in_passing(attempt: str | None, business: str | None, form: Form) -> Told | None:
+    """What a status callback tells of a call that goes on; None where it may tell anything else."""
+    ref, event = named_attempt(attempt, business), carrier_event(form.get("CallStatus", ""))
+    if ref is None or event is None or not goes_on(event):
+        return None
+    return Told(ref, event, evidence_of(form))
+
+
+def receive_status(runtime: Runtime, attempt: str | None, business: str | None, form: Form) -> bool:
+    """Apply a status callback to the attempt that it is about.
+
+    Args:
+        runtime: of the process.
+        attempt: as its URL names it.
+        business: the attempt's, as its URL names it.
+        form: what the carrier says.
 
     Returns:
         Whether there is such an attempt.
     """
-    with runtime.database.crossing() as session:
-        ref = _find(session, attempt, form)
-        if ref is None:
-            return False
-        set_tenant(session, ref.business_id)
-        applied = _apply_status(session, runtime, ref, form)
-    _follow_up(runtime, applied)
-    return True
+    named = named_attempt(attempt, business)
+    if named is not None and on_status(runtime, named, form):
+        return True
+    found = find_attempt(runtime, attempt, form)
+    return found is not None and found != named and on_status(runtime, found, form)
 
 
-def on_status(runtime: Runtime, ref: crossing.AttemptRef, form: Form) -> Applied | None:
-    """A status callback, in whatever order and however often it comes."""
-    with runtime.database.tenant(ref.business_id) as session:
-        applied = _apply_status(session, runtime, ref, form)
-    _follow_up(runtime, applied)
-    return applied
-
-
-def _apply_status(session: Session, runtime: Runtime, ref: crossing.AttemptRef, form: Form) -> Applied | None:
+def on_status(runtime: Runtime, ref: crossing.AttemptRef, form: Form) -> bool:
+    """A status callback, in whatever order and however often it comes; false where there is no such attempt."""
     word = form.get("CallStatus", "")
     event = carrier_event(word)
     if event is None:
         log.warning("status callback with an unknown CallStatus", attempt_id=str(ref.id), call_status=word[:40])
-        return None
-    applied = apply_event(session, runtime, ref.id, event, evidence_of(form))
-    if applied is not None and applied.hang_up:
-        applied.attempt.hangup_requested_at = session.execute(select(db_now())).scalar_one()
-    return applied
-
-
-def _follow_up(runtime: Runtime, applied: Applied | None) -> None:
-    """What is done behind the commit of a status callback."""
+        return True
+    evidence = evidence_of(form)
+    if done := apply_at_once(runtime, ref, event, evidence):
+        if done.ended:
+            _say_ended(ref, done.run_id, done.job_id, STEPS[event].after)
+        return True
+    with runtime.database.tenant(ref.business_id) as session:
+        applied = apply_event(session, runtime, ref.id, event, evidence)
+        if applied is not None and applied.hang_up:
+            applied.attempt.hangup_requested_at = session.execute(select(db_now())).scalar_one()
     if applied is None:
-        return
+        return False
+    _follow_up(runtime, applied)
+    return True
+
+
+def _follow_up(runtime: Runtime, applied: Applied) -> None:
+    """What is done behind the commit of a status callback."""
     if applied.hang_up:
         _hang_up_now(runtime, applied)
     if applied.settled_now:
-        log.info(
-            "enqueuing next job to RQ worker",
-            run_id=applied.run.id,
-            job_id=applied.run.background_job_id,
-            attempt_id=str(applied.attempt.id),
-            state=str(applied.attempt.state),
-        )
+        ref = crossing.AttemptRef(applied.run.business_id, applied.attempt.id)
+        _say_ended(ref, applied.run.id, applied.run.background_job_id, applied.attempt.state)
+
+
+def _say_ended(ref: crossing.AttemptRef, run_id: int | None, job_id: int | None, state: AttemptState) -> None:
+    log.info("enqueuing next job to RQ worker", run_id=run_id, job_id=job_id, attempt_id=str(ref.id), state=str(state))
 
 
 def evidence_of(form: Form) -> Evidence:

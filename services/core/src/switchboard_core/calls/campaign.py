@@ -1,5 +1,6 @@
 """The task ``enqueue_outbound_calls``: gives every lead of a run its call job, then watches the run to its end."""
 
+from functools import partial
 from typing import Any
 
 from sqlalchemy import BigInteger, literal, select, update
@@ -8,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from switchboard_core.calls.models import OutboundCallJob, OutboundCallRun
 from switchboard_core.calls.progress import counts, wake_pump
 from switchboard_core.calls.states import CallStatus, RunStatus
-from switchboard_core.jobs.slices import Cursor, Slice, SliceContext
+from switchboard_core.jobs.slices import Cursor, OwningTask, Slice, SliceContext
 from switchboard_core.jobs.states import JobStatus
 from switchboard_core.leads.filters import LeadFilter
 from switchboard_core.leads.models import Lead
@@ -27,6 +28,11 @@ _ENDS_AS = {
     RunStatus.FAILED: JobStatus.FAILED,
     RunStatus.COMPLETED: JobStatus.COMPLETED,
 }
+
+
+def task(runtime: Runtime) -> OwningTask:
+    """``enqueue_outbound_calls``, with what becomes of its run when it fails."""
+    return OwningTask(partial(enqueue_outbound_calls, runtime), run_failed)
 
 
 def enqueue_outbound_calls(
@@ -49,6 +55,27 @@ def enqueue_outbound_calls(
     if run.expanded_at is None:
         return _expand(runtime, ctx, run, payload, cursor or {"after_lead": 0})
     return _watch(runtime, ctx, run)
+
+
+def run_failed(ctx: SliceContext, payload: dict[str, Any], cursor: Cursor | None, reason: str) -> Slice:
+    """End the run of a task that the kernel fails: no further call is placed, and live calls go on to their end.
+
+    From the commit on nothing is admitted, as after a cancel, and further slices wind the run down.
+
+    Args:
+        ctx: of the slice.
+        payload: of the task.
+        cursor: of the task.
+        reason: shown with the run and with the calls that are not placed any more.
+    """
+    run = ctx.session.get(OutboundCallRun, int(payload["run_id"]), with_for_update={"key_share": True})
+    if run is None:
+        return Slice(ends_as=JobStatus.FAILED, reason=reason)
+    run.heartbeat_at = ctx.session.execute(select(db_now())).scalar_one()
+    if not run.status.terminal:
+        run.status, run.reason = RunStatus.FAILED, reason
+        log.error("run failed", run_id=run.id, reason=reason)
+    return _wind_down(ctx, run, cursor)
 
 
 def _expand(
@@ -103,7 +130,7 @@ def _watch(runtime: Runtime, ctx: SliceContext, run: OutboundCallRun) -> Slice:
 
 
 def _wind_down(ctx: SliceContext, run: OutboundCallRun, cursor: Cursor | None) -> Slice:
-    """After a cancel: end the queued jobs, a chunk a slice, then wait for the live calls."""
+    """After a cancel or a failure: end the queued jobs, a chunk a slice, then wait for the live calls."""
     chunk = (
         select(OutboundCallJob.id)
         .where(OutboundCallJob.run_id == run.id, OutboundCallJob.status == CallStatus.QUEUED)

@@ -17,6 +17,7 @@ from switchboard_core.calls.campaign import WATCH_S
 from switchboard_core.calls.carrier import CarrierCall, CarrierUnavailableError
 from switchboard_core.calls.dial import hang_up
 from switchboard_core.calls.models import CallAttempt, OutboundCallJob, OutboundCallRun
+from switchboard_core.calls.progress import recount
 from switchboard_core.calls.pump import rebuild_slots
 from switchboard_core.calls.schemas import CleanupReport
 from switchboard_core.calls.settle import OUTCOME_UNKNOWN, Evidence, apply_event
@@ -37,6 +38,8 @@ BATCH = 100
 GIVE_UP_AFTER = 3
 """Questions in a row without an answer, after which a carrier that is away is left alone until the next pass."""
 ASK_AGAIN_AFTER_S = 1.0
+ANSWER_AWAITED_S = 5.0
+"""So long after a question is somebody else's to ask again, where who asked was killed before the answer."""
 RECORDING_AWAITED_S = 600.0
 """The carrier is asked for the recording of a call until this long after its end, as long as there is none."""
 _MADE = frozenset({"completed", "absent"})
@@ -106,13 +109,15 @@ def _look_into(runtime: Runtime, ref: crossing.AttemptRef) -> bool:
         if attempt is None or attempt.settled_at is not None:
             return False
         now = session.execute(select(db_now())).scalar_one()
-        attempt.checked_at = now
+        attempt.checked_at = _as_if_asked(runtime, now, again_after_s=ANSWER_AWAITED_S)
         seen = _Seen(attempt, now)
     event, evidence = _evidence(runtime, seen)
     if event is None:
         return False
     with runtime.database.tenant(ref.business_id) as session:
         applied = apply_event(session, runtime, ref.id, event, evidence)
+        if applied is not None:
+            applied.attempt.checked_at = now
     if applied is None:
         return False
     log.info(
@@ -125,6 +130,12 @@ def _look_into(runtime: Runtime, ref: crossing.AttemptRef) -> bool:
     if applied.hang_up and applied.attempt.call_sid:
         hang_up(runtime, applied.attempt.call_sid)
     return applied.settled_now
+
+
+def _as_if_asked(runtime: Runtime, now: datetime, *, again_after_s: float) -> datetime:
+    """The time of asking that lets the silence be over ``again_after_s`` seconds from now at the latest."""
+    silent_s = runtime.settings.settle_after_seconds
+    return now - timedelta(seconds=max(0.0, silent_s - again_after_s))
 
 
 def _ask_again(runtime: Runtime, ref: crossing.AttemptRef) -> None:
@@ -264,10 +275,16 @@ def _mend_run(session: Session, runtime: Runtime, run_id: int) -> str | None:
             )
         )
     )
-    if alive and run.background_job_id is not None and _job_is_open(session, run.background_job_id):
+    task = session.get(BackgroundJob, run.background_job_id) if run.background_job_id is not None else None
+    if task is None or task.status.terminal:
+        fail_run(session, runtime, run, (task and task.reason) or "Its task has ended without it.")
+        if task is not None:
+            recount(session, runtime, run)
+        return "failed"
+    if alive:
         run.heartbeat_at = session.execute(select(db_now())).scalar_one()
         session.flush()
-        wake_now(session, runtime.transport, run.background_job_id)
+        wake_now(session, runtime.transport, task.id)
         return "taken over"
     fail_run(session, runtime, run, f"No worker has worked on it for {limit_s:.0f} seconds.")
     return "failed"
@@ -285,11 +302,6 @@ def _is_stuck(session: Session, run: OutboundCallRun, limit_s: float) -> bool:
     live = session.scalar(select(exists().where(CallAttempt.run_id == run.id, CallAttempt.settled_at.is_(None))))
     silent = session.scalar(select(OutboundCallRun.heartbeat_at < long_ago).where(OutboundCallRun.id == run.id))
     return bool(silent) and not leased and not live
-
-
-def _job_is_open(session: Session, job_id: int) -> bool:
-    status = session.scalar(select(BackgroundJob.status).where(BackgroundJob.id == job_id))
-    return status in OPEN
 
 
 def fail_run(session: Session, runtime: Runtime, run: OutboundCallRun, reason: str) -> None:

@@ -76,8 +76,9 @@ def _mark(session: Session, runtime: Runtime, job_id: int) -> _Marked:
         .execution_options(populate_existing=True)
     ).all()
     cancel_run(session, runtime, job_id, reason=REASON)
+    now = session.execute(select(db_now())).scalar_one()
     for job in queued:
-        finish_job(session, runtime, run, job, CallStatus.CANCELED, REASON)
+        finish_job(session, runtime, run, job, CallStatus.CANCELED, REASON, now=now)
     sids, called_off = _cancel_attempts(session, runtime, attempt_ids)
     session.execute(
         update(CallAttempt)

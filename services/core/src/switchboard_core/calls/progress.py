@@ -1,5 +1,7 @@
 """Keeps a run's background job and the fate of its call jobs in one transaction, so that no counter can drift."""
 
+from datetime import datetime
+
 from sqlalchemy import case, func, literal, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
@@ -12,7 +14,6 @@ from switchboard_core.jobs.models import BackgroundJob
 from switchboard_core.jobs.queueing import OPEN, wake_now
 from switchboard_core.jobs.transport import process_next_wakeup
 from switchboard_core.runtime import Runtime
-from switchboard_core.sql import db_now
 
 
 def finish_job(
@@ -22,14 +23,16 @@ def finish_job(
     job: OutboundCallJob,
     status: CallStatus,
     reason: str | None,
+    *,
+    now: datetime,
 ) -> None:
     """End a call job and count it in the run's background job, in the session's transaction.
 
-    The last one wakes the background job, which closes the run.
+    The last one wakes the background job, which closes the run. ``now`` is the database's time.
     """
     job.status = status
     job.reason = reason
-    job.finished_at = job.updated_at = session.execute(select(db_now())).scalar_one()
+    job.finished_at = job.updated_at = now
     session.flush()
     if run.background_job_id is None:
         return

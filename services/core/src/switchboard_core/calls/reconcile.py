@@ -8,13 +8,12 @@ point, and what the rows do not know is written into them. Doing it twice change
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
 
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from switchboard_core import crossing
-from switchboard_core.calls.campaign import enqueue_outbound_calls
+from switchboard_core.calls import campaign
 from switchboard_core.calls.carrier import CarrierCall
 from switchboard_core.calls.models import CallAttempt, OutboundCallJob, OutboundCallRun
 from switchboard_core.calls.progress import recount
@@ -117,7 +116,7 @@ def _calls_since(runtime: Runtime, since: datetime) -> dict[str, CarrierCall]:
 
 def _expand(runtime: Runtime, report: Reconciled) -> None:
     """Give the leads of paused runs their call jobs: what has no row cannot be taken out."""
-    tasks = {"enqueue_outbound_calls": partial(enqueue_outbound_calls, runtime)}
+    tasks = {"enqueue_outbound_calls": campaign.task(runtime)}
     kernel = Kernel(runtime.settings, runtime.database, runtime.transport, runtime.tasks, tasks)
     try:
         for business_id, run_id in report.paused:

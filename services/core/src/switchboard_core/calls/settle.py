@@ -9,7 +9,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from switchboard_core.calls.models import CallAttempt, OutboundCallJob, OutboundCallRun
@@ -33,6 +33,15 @@ from switchboard_core.sql import db_now
 log = get_logger(__name__)
 
 _jitter = random.Random()  # noqa: S311 - spreads retries, protects nothing
+
+# Locked in the order of their names here.
+_JOB_AND_ATTEMPT = (
+    select(OutboundCallJob, CallAttempt)
+    .join(CallAttempt, CallAttempt.job_id == OutboundCallJob.id)
+    .where(CallAttempt.id == bindparam("attempt_id"))
+    .with_for_update(key_share=True, of=[OutboundCallJob, CallAttempt])
+    .execution_options(populate_existing=True)
+)
 
 
 @dataclass(frozen=True)
@@ -88,17 +97,16 @@ def apply_event(
 
     Late and doubled events change nothing. After the commit the slot is released and the pump is woken.
     """
-    job_id = session.scalar(select(CallAttempt.job_id).where(CallAttempt.id == attempt_id))
-    if job_id is None:
+    locked = session.execute(_JOB_AND_ATTEMPT, {"attempt_id": attempt_id}).first()
+    if locked is None:
         return None
-    job = session.get_one(OutboundCallJob, job_id, with_for_update={"key_share": True}, populate_existing=True)
-    attempt = session.get_one(CallAttempt, attempt_id, with_for_update={"key_share": True}, populate_existing=True)
-    run = session.get_one(OutboundCallRun, attempt.run_id)
+    job, attempt = locked
+    # Read once the locks are held: whoever held them may have ended the run.
+    run, now = session.execute(select(OutboundCallRun, db_now()).where(OutboundCallRun.id == attempt.run_id)).one()
     before = attempt.state
     _keep(attempt, evidence)
     after = next_state(before, event)
     if after is not before:
-        now = session.execute(select(db_now())).scalar_one()
         _move(session, runtime, _Move(run, job, attempt, after, now, evidence))
     session.flush()
     log.debug("call event", attempt_id=str(attempt_id), call_event=str(event), before=str(before), after=str(after))
@@ -163,7 +171,7 @@ def _put_back(session: Session, runtime: Runtime, move: _Move) -> None:
     """Nothing was sent: the job waits in its queue again, unless its run is over."""
     job = move.job
     if move.run.status.terminal:
-        finish_job(session, runtime, move.run, job, CallStatus.CANCELED, "the run was cancelled")
+        finish_job(session, runtime, move.run, job, CallStatus.CANCELED, "the run was cancelled", now=move.now)
         return
     job.setbacks += 1
     delay_s = setback_delay_s(job.setbacks, _jitter.random())
@@ -190,7 +198,7 @@ def _conclude(session: Session, runtime: Runtime, move: _Move) -> None:
         now=move.now,
     )
     if isinstance(decision, Final):
-        finish_job(session, runtime, run, job, decision.status, move.evidence.reason)
+        finish_job(session, runtime, run, job, decision.status, move.evidence.reason, now=move.now)
         return
     job.status = CallStatus.QUEUED
     job.reason = None
@@ -202,14 +210,15 @@ OUTCOME_UNKNOWN = "outcome_unknown"
 
 
 def _free_slot(session: Session, runtime: Runtime, attempt: CallAttempt) -> None:
-    business_id, attempt_id = attempt.business_id, str(attempt.id)
+    business_id, attempt_id = attempt.business_id, attempt.id
+    after_commit(session, lambda: release_slot(runtime, business_id, attempt_id))
 
-    def release() -> None:
-        from redis.exceptions import RedisError
 
-        try:
-            runtime.slots.release(business_id, attempt_id)
-        except RedisError:
-            log.warning("slot not released in Redis; the next rebuild corrects it", business_id=business_id)
+def release_slot(runtime: Runtime, business_id: int, attempt_id: uuid.UUID) -> None:
+    """Give back the slot of an attempt whose end is committed."""
+    from redis.exceptions import RedisError
 
-    after_commit(session, release)
+    try:
+        runtime.slots.release(business_id, str(attempt_id))
+    except RedisError:
+        log.warning("slot not released in Redis; the next rebuild corrects it", business_id=business_id)

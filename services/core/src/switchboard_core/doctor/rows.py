@@ -87,9 +87,10 @@ QUERIES: tuple[tuple[Rule, str], ...] = (
         FROM background_jobs b WHERE (b.status = ANY (:over)) <> (b.finished_at IS NOT NULL)
         UNION ALL
         SELECT r.id, 'run ' || r.id, format('%s, ended: %s', r.status, coalesce(r.finished_at::text, 'never')), ''
-        FROM outbound_call_runs r
-        -- A cancelled run winds down first: its time is that of its last call.
-        WHERE (r.status IN ('completed', 'failed') AND r.finished_at IS NULL)
+        FROM outbound_call_runs r LEFT JOIN background_jobs b ON b.id = r.background_job_id
+        -- A run that was cancelled or failed winds down first, by its task: its time is that of its last call.
+        WHERE (r.status = 'completed' AND r.finished_at IS NULL)
+           OR (r.status = 'failed' AND r.finished_at IS NULL AND (b.id IS NULL OR b.status = ANY (:over)))
            OR (r.status <> ALL (:over) AND r.finished_at IS NOT NULL)
         """,
     ),

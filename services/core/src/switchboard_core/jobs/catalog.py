@@ -38,7 +38,7 @@ _SPECS = (
     JobSpec("update_leads", "maintenance"),
     JobSpec("delete_imported_leads", "maintenance"),
     JobSpec("restore_leads", "maintenance"),
-    JobSpec("send_payment_receipt_job", "receipts"),
+    JobSpec("send_payment_receipt_job", "receipts", ends_itself=True),
     JobSpec("delete_receipts_all", "maintenance"),
     JobSpec("receipts_sync", "receipts_sync"),
     JobSpec("background_sort_task", "default"),

@@ -26,7 +26,7 @@ from switchboard_core.jobs.lease import Lease, LeaseKeeper
 from switchboard_core.jobs.manager import BackgroundTaskManager
 from switchboard_core.jobs.models import BackgroundJob
 from switchboard_core.jobs.queueing import OPEN, admit
-from switchboard_core.jobs.slices import Slice, SliceContext, SliceFunction, sentence_of
+from switchboard_core.jobs.slices import OwningTask, Slice, SliceContext, SliceFunction, sentence_of
 from switchboard_core.jobs.states import JobStatus
 from switchboard_core.jobs.transport import Transport
 from switchboard_core.logs import get_logger
@@ -112,15 +112,15 @@ class Kernel:
             return Outcome.FINISHED
         job = claim.job
         log.info(f"JOB PICKED queue='{job.queue}' job_id={claim.rq_id}", attempt=job.attempt, cursor=job.cursor)  # noqa: G004 - the contract's literal line
-        if job.crash_count >= MAX_CRASHES:
-            reason = (
-                f"Its worker crashed, lost the database or ran out of time {job.crash_count} times in a row, "
-                "so it was stopped."
-            )
-            return self._end(claim, JobStatus.FAILED, reason)
         if job.cancel_requested_at is not None and not CATALOG[job.job_type].ends_itself:
             return self._end(claim, JobStatus.CANCELLED, "Cancelled on request.")
         with self._leases.hold(Lease("background_jobs", job.business_id, job.id, job.attempt)):
+            if job.crash_count >= MAX_CRASHES:
+                reason = (
+                    f"Its worker crashed, lost the database or ran out of time {job.crash_count} times in a row, "
+                    "so it was stopped."
+                )
+                return self._fail(claim, reason)
             reach("after_claim")
             return self._run(claim, budget_s)
 
@@ -193,7 +193,7 @@ class Kernel:
                 sentence = f"Commit failed at {at}: {sentence_of(failure.cause)}"
                 log.error(sentence, task_id=claim.job.id, items=failure.touched)  # noqa: TRY400 - the sentence says it all
                 if condemned is not None:
-                    return self._end(claim, JobStatus.FAILED, sentence)
+                    return self._fail(claim, sentence)
                 if failure.touched <= 1 or limit == 1:
                     condemned = sentence
                 limit = max(1, min(limit, failure.touched) // 2)
@@ -205,23 +205,14 @@ class Kernel:
             except Exception as error:
                 # Whatever a task raises ends that task, never the worker.
                 log.exception("task failed", task_id=claim.job.id, job_type=claim.job.job_type)
-                return self._end(claim, JobStatus.FAILED, sentence_of(error))
+                return self._fail(claim, sentence_of(error))
 
     def _attempt(self, claim: Claim, budget_s: float, limit: int, condemned: str | None) -> Outcome:
         job = claim.job
         touched, in_body = 0, True
         try:
             with self._database.tenant(job.business_id) as session:
-                ctx = SliceContext(
-                    session=session,
-                    settings=self._settings,
-                    job_id=job.id,
-                    business_id=job.business_id,
-                    cancel_requested=job.cancel_requested_at is not None,
-                    budget_s=budget_s,
-                    limit=limit,
-                    condemned=condemned,
-                )
+                ctx = self._context(session, claim, budget_s=budget_s, limit=limit, condemned=condemned)
                 with bind_context(JobContext(session, self._settings, job.business_id)):
                     outcome = self._tasks[job.job_type](ctx, job.payload, job.cursor)
                 touched = ctx.done + len(ctx.errors)
@@ -235,6 +226,17 @@ class Kernel:
             raise _CommitFailedError(error, touched) from error
         reach("after_slice_commit")
         return result
+
+    def _context(self, session: Session, claim: Claim, **limits: Any) -> SliceContext:  # noqa: ANN401 - as SliceContext's
+        job = claim.job
+        return SliceContext(
+            session=session,
+            settings=self._settings,
+            job_id=job.id,
+            business_id=job.business_id,
+            cancel_requested=job.cancel_requested_at is not None,
+            **limits,
+        )
 
     def _record(self, session: Session, claim: Claim, ctx: SliceContext, outcome: Slice) -> Outcome:
         """Write counters, cursor and status of a slice, if the claim still stands."""
@@ -273,6 +275,29 @@ class Kernel:
             admit(session, self._transport, job.queue, limit=self._settings.jobs_admitted_per_business)
             return Outcome.FINISHED
         return Outcome.AGAIN
+
+    def _fail(self, claim: Claim, reason: str) -> Outcome:
+        """Fail the job; what it works for ends with it, in the same transaction."""
+        job = claim.job
+        task = self._tasks[job.job_type]
+        if not isinstance(task, OwningTask):
+            return self._end(claim, JobStatus.FAILED, reason)
+        log.error("task fails; what it works for ends with it", task_id=job.id, job_type=job.job_type, reason=reason)
+        try:
+            with self._database.tenant(job.business_id) as session:
+                ctx = self._context(session, claim)
+                with bind_context(JobContext(session, self._settings, job.business_id)):
+                    outcome = task.on_failure(ctx, job.payload, job.cursor, reason)
+                return self._record(session, claim, ctx, outcome)
+        except FencedError:
+            log.warning("claim lost: another worker has taken the job over", task_id=job.id)
+            return Outcome.FINISHED
+        except (OperationalError, InterfaceError, BaseTimeoutException) as error:
+            return self._release(claim, sentence_of(error))
+        except Exception:
+            # A defect there must not keep the job from ending.
+            log.exception("what the task works for could not be ended", task_id=job.id, job_type=job.job_type)
+            return self._end(claim, JobStatus.FAILED, reason)
 
     def _end(self, claim: Claim, status: JobStatus, reason: str) -> Outcome:
         """End the job outside a slice, keeping what earlier slices did."""

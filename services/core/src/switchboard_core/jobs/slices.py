@@ -134,6 +134,28 @@ class SliceContext:
 
 SliceFunction = Callable[[SliceContext, dict[str, Any], Cursor | None], Slice]
 
+FailureFunction = Callable[[SliceContext, dict[str, Any], Cursor | None, str], Slice]
+"""``(ctx, payload, cursor, reason)``: ends what a failed task works for. ``reason`` is one sentence for people."""
+
+
+@dataclass(frozen=True)
+class OwningTask:
+    """A task that works for a row of its domain, which must not stay *running* when the task fails.
+
+    Attributes:
+        run: one slice of it.
+        on_failure: what follows in place of a further slice when the kernel has to fail the task: ``run`` raised, or
+            its workers died again and again. The slice that it returns ends the job, or goes on where winding down
+            takes longer; then it has noted, in its row or in the cursor, that ``run`` has nothing else to do any more.
+    """
+
+    run: SliceFunction
+    on_failure: FailureFunction
+
+    def __call__(self, ctx: SliceContext, payload: dict[str, Any], cursor: Cursor | None) -> Slice:
+        """Run one slice."""
+        return self.run(ctx, payload, cursor)
+
 
 def sentence_of(error: BaseException) -> str:
     """One line about an error, short and without the statement and its values."""

@@ -77,7 +77,7 @@ class CsvReader:
         lines = _lines(_decoded(_checked(stream, limits.max_bytes)), limits.max_record_chars)
         first = next(lines, None)
         if first is None or not first.strip():
-            msg = "The first line is empty: it has to name the columns, for example phone,name,timezone."
+            msg = "The first line is empty: it has to name the columns, separated by commas, semicolons or tabs."
             raise CsvFileError(msg)
         self.delimiter = _delimiter_of(first)
         self._reader = csv.reader(self._metered(chain((first,), lines)), delimiter=self.delimiter, strict=True)

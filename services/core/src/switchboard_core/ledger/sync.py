@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from switchboard_core.db import Database, tenant_of
 from switchboard_core.egress import Egress
-from switchboard_core.jobs.slices import BATCH, Cursor, Slice, SliceContext
+from switchboard_core.jobs.slices import BATCH, Cursor, OwningTask, Slice, SliceContext
 from switchboard_core.jobs.states import JobStatus
 from switchboard_core.ledger.accounting_api import AccountingApi, AccountingError, BusyError, ListingGoneError, Page
 from switchboard_core.ledger.cursors import CollectionCursor, NextPageError, digest_of
@@ -197,6 +197,11 @@ class AsyncSyncService:
         self._loop = EventLoopThread()
         self._syncs: OrderedDict[int, _Sync] = OrderedDict()
 
+    @property
+    def task(self) -> OwningTask:
+        """``sync_ledger``, with what becomes of its connection when it fails."""
+        return OwningTask(self.sync, self.failed)
+
     def close(self) -> None:
         """Close all connections and end the event loop."""
         for job_id in list(self._syncs):
@@ -216,6 +221,18 @@ class AsyncSyncService:
         if outcome.next_cursor is None:
             self._forget(ctx.job_id)
         return outcome
+
+    def failed(self, ctx: SliceContext, payload: dict[str, Any], _cursor: Cursor | None, reason: str) -> Slice:
+        """Note on the connection that the kernel fails its sync; a later one goes on where this one has stopped.
+
+        Args:
+            ctx: of the slice.
+            payload: of the task.
+            reason: shown with the connection.
+        """
+        self._forget(ctx.job_id)
+        source = _find(ctx.session, int(payload["connection_id"]))
+        return _failed(reason) if source is None else _fail(ctx, source, reason)
 
     def _slice(self, ctx: SliceContext, connection_id: int, progress: SyncProgress, *, first: bool) -> Slice:
         # In a transaction of its own: the slice's begins with its first statement, which has to wait for the page.

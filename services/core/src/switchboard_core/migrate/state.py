@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from switchboard_core.db import Database
 
-CODE_SEQ = 113
+CODE_SEQ = 114
 """The newest expand revision that this release brings."""
 
 REQUIRED_SCHEMA_SEQ = 103

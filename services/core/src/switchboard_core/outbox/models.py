@@ -44,6 +44,7 @@ class OutgoingMessage(Base):
             unique=True,
             postgresql_where=text("provider_id IS NOT NULL"),
         ),
+        Index("ix_outgoing_messages_sending", "lease_until", postgresql_where=text("state = 'sending'")),
         Index(
             "ix_outgoing_messages_archive",
             "business_id",

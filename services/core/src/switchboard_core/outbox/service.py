@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,8 +11,9 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from switchboard_core.db import tenant_of
+from switchboard_core.db import after_commit, tenant_of
 from switchboard_core.logs import get_logger
+from switchboard_core.metrics import OUTGOING_MESSAGES
 from switchboard_core.outbox.models import OutgoingMessage
 from switchboard_core.outbox.states import UNFENCED, Channel, MessageEvent, MessageState, next_state
 from switchboard_core.sql import after_seconds, db_now
@@ -227,9 +229,16 @@ def _move(session: Session, message: OutgoingMessage, event: MessageEvent, evide
             message.sent_at = db_now()
         if after is not before:
             log.info("message moved", message_id=str(message.id), channel=str(message.channel), state=str(after))
+            count_moved(session, message.channel, after)
     session.flush()
     session.refresh(message)
     return message
+
+
+def count_moved(session: Session, channel: Channel, state: MessageState, number: int = 1) -> None:
+    """Count messages that came into a state, once the session's transaction is committed."""
+    counter = OUTGOING_MESSAGES.labels(channel=str(channel), state=str(state))
+    after_commit(session, lambda: counter.inc(number))
 
 
 def give_up(session: Session, message_id: uuid.UUID, reason: str | None) -> OutgoingMessage:
@@ -242,6 +251,34 @@ def give_up(session: Session, message_id: uuid.UUID, reason: str | None) -> Outg
     if message.state is not MessageState.QUEUED:
         return message
     return _move(session, message, MessageEvent.REFUSED, Evidence(reason))
+
+
+def settle_abandoned(session: Session, message_id: uuid.UUID, reason: str) -> float | None:
+    """Settle a message that an attempt has left behind and that no task will take up again, by how far it came.
+
+    Handed over, it is ``uncertain``; before that nothing of it was sent, and it has ``failed``.
+
+    Args:
+        session: bound to the business.
+        message_id: the message.
+        reason: shown with a message that was not sent.
+
+    Returns:
+        Seconds until its lease runs out, where somebody may still be sending it; None: nobody is any more.
+
+    Raises:
+        MessageNotFoundError: the business has no such message.
+    """
+    message = get(session, message_id, lock=True)
+    if message.state is not MessageState.SENDING:
+        return None
+    if wait_s := _wait_s(message, session.scalars(select(db_now())).one()):
+        return wait_s
+    if message.handed_over_at is not None:
+        _move(session, message, MessageEvent.ANSWER_LOST, Evidence(LOST))
+    else:
+        _move(session, message, MessageEvent.REFUSED, Evidence(reason))
+    return None
 
 
 def requeue(session: Session, message_id: uuid.UUID, *, recipient: str | None = None) -> OutgoingMessage:
@@ -312,13 +349,21 @@ def erase(session: Session, message_ids: Sequence[uuid.UUID]) -> None:
         )
         .execution_options(synchronize_session=False)
     )
-    session.execute(
+    skip(session, message_ids)
+
+
+def skip(session: Session, message_ids: Sequence[uuid.UUID], reason: str | None = None) -> None:
+    """Call off those that still wait in their queue, for good."""
+    called_off = session.scalars(
         update(OutgoingMessage)
         .where(
             OutgoingMessage.id.in_(message_ids),
             OutgoingMessage.business_id == tenant_of(session),
             OutgoingMessage.state == MessageState.QUEUED,
         )
-        .values(state=MessageState.SKIPPED)
+        .values(state=MessageState.SKIPPED, reason=reason, updated_at=db_now())
+        .returning(OutgoingMessage.channel)
         .execution_options(synchronize_session=False)
-    )
+    ).all()
+    for channel, number in Counter(called_off).items():
+        count_moved(session, channel, MessageState.SKIPPED, number)

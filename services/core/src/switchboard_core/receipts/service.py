@@ -7,6 +7,8 @@ from sqlalchemy import ColumnElement, Row, Select, delete, func, select
 from sqlalchemy.orm import Session
 
 from switchboard_core.db import tenant_of
+from switchboard_core.jobs.models import BackgroundJob
+from switchboard_core.jobs.queueing import OPEN
 from switchboard_core.jobs.schemas import TaskSnapshot
 from switchboard_core.outbox import service as outbox
 from switchboard_core.outbox.models import OutgoingMessage
@@ -135,7 +137,7 @@ def prepare(session: Session, settings: Settings, user_id: int, payment_id: int)
     if payment is None or payment.business_id != tenant_of(session) or payment.user_id != user_id:
         raise NotFoundError(f"payment {payment_id} of user {user_id}")
     user = _user(session, user_id)
-    message = outbox.put(session, channel=Channel.EMAIL, dedupe_key=f"receipt:{payment_id}", recipient=user.email)
+    message = outbox.put(session, channel=Channel.EMAIL, dedupe_key=_key(payment_id), recipient=user.email)
     if message.erased_at is not None:
         raise ReceiptDeletedError(DELETED)
     if session.scalars(select(Receipt.id).where(Receipt.payment_id == payment_id)).first() is None:
@@ -154,16 +156,37 @@ def send(session: Session, runtime: Runtime, payment_id: int) -> TaskSnapshot:
     payment = session.get(Payment, payment_id)
     if payment is None or payment.business_id != tenant_of(session):
         raise NotFoundError(f"payment {payment_id}")
-    message = session.scalars(
-        select(OutgoingMessage).where(
-            OutgoingMessage.business_id == payment.business_id, OutgoingMessage.dedupe_key == f"receipt:{payment_id}"
-        )
-    ).first()
+    message = mail_of(session, payment_id)
     if message is not None and message.erased_at is not None:
         raise ReceiptDeletedError(DELETED)
     if message is not None and message.state is MessageState.FAILED:
         outbox.requeue(session, message.id, recipient=_user(session, payment.user_id).email)
     return _send_task(session, runtime, payment.user_id, payment_id)
+
+
+def mail_of(session: Session, payment_id: int) -> OutgoingMessage | None:
+    """The mail with the receipt of a payment, whatever became of it; None: there is none yet."""
+    return session.scalars(
+        select(OutgoingMessage).where(
+            OutgoingMessage.business_id == tenant_of(session), OutgoingMessage.dedupe_key == _key(payment_id)
+        )
+    ).first()
+
+
+def will_be_sent(session: Session, message_id: uuid.UUID) -> bool:
+    """Whether a message of the outbox carries a receipt whose task goes on and will take it up again."""
+    payment_id = session.scalar(
+        select(Receipt.payment_id).where(Receipt.message_id == message_id, Receipt.business_id == tenant_of(session))
+    )
+    if payment_id is None:
+        return False
+    open_task = select(BackgroundJob.id).where(
+        BackgroundJob.business_id == tenant_of(session),
+        BackgroundJob.job_type == SEND_JOB,
+        BackgroundJob.status.in_(OPEN),
+        BackgroundJob.payload.contains({"payment_id": payment_id}),
+    )
+    return session.scalars(open_task.limit(1)).first() is not None
 
 
 def resend(session: Session, runtime: Runtime, receipt_id: int) -> TaskSnapshot:
@@ -257,6 +280,11 @@ def receipt_of(session: Session, message_id: uuid.UUID) -> Receipt | None:
     return session.scalars(
         select(Receipt).where(Receipt.message_id == message_id, Receipt.business_id == tenant_of(session))
     ).first()
+
+
+def _key(payment_id: int) -> str:
+    """What the mail with the receipt of a payment is for: there is one, ever."""
+    return f"receipt:{payment_id}"
 
 
 def _send_task(session: Session, runtime: Runtime, user_id: int, payment_id: int) -> TaskSnapshot:

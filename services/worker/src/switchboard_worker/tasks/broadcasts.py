@@ -4,16 +4,14 @@ What leaves is claimed in transactions of its own, so a slice that is run again 
 it. Progress is counted from the rows in the slice's transaction: each recipient once, whatever was killed in between.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sqlalchemy import func, or_, select, text, update
-from sqlalchemy.orm import Session
+from sqlalchemy import func, or_, select, update
 
 from switchboard_core.broadcasts import service
+from switchboard_core.broadcasts.delivery import STOPPED_BEFORE
 from switchboard_core.broadcasts.models import Broadcast, BroadcastRecipient
 from switchboard_core.broadcasts.schemas import BroadcastCounts, BroadcastPayload
 from switchboard_core.broadcasts.selection import add_recipients
@@ -21,9 +19,10 @@ from switchboard_core.broadcasts.send import Post
 from switchboard_core.broadcasts.states import SkipReason
 from switchboard_core.broadcasts.turns import Over, Stopped, Turn, Wait, take_turn
 from switchboard_core.calls.policy import setback_delay_s
-from switchboard_core.jobs.slices import Cursor, ItemError, Slice, SliceContext, SliceFunction
+from switchboard_core.jobs.slices import Cursor, ItemError, OwningTask, Slice, SliceContext, SliceFunction
 from switchboard_core.jobs.states import JobStatus
 from switchboard_core.logs import get_logger
+from switchboard_core.outbox import service as outbox
 from switchboard_core.outbox.models import OutgoingMessage
 from switchboard_core.outbox.send import Mailer, SendResult
 from switchboard_core.outbox.states import MessageState
@@ -78,8 +77,7 @@ def broadcast(runtime: Runtime, ctx: SliceContext, payload: dict[str, Any], curs
     if cursor["phase"] == "fail":
         return _call_off(ctx, plan, cursor, JobStatus.FAILED, cursor["reason"])
     course = _Course(setbacks=cursor["setbacks"], account_faults=cursor["account_faults"])
-    with _patient(ctx.session):
-        _send(runtime, ctx, plan, course)
+    _send(runtime, ctx, plan, course)
     all_counted = _count(ctx, plan)
     if course.over and all_counted:
         counts = service.counts(ctx.session, plan.broadcast_id)
@@ -107,16 +105,11 @@ def _expand(ctx: SliceContext, plan: BroadcastPayload, after_id: int) -> Slice:
             return Slice(next_cursor={"phase": "expand", "after_id": after_id})
 
 
-@contextmanager
-def _patient(session: Session) -> Iterator[None]:
-    """Keep the slice's transaction, which holds no lock yet, from being ended as idle during work on the network."""
-    session.execute(text("SET LOCAL idle_in_transaction_session_timeout = '120s'"))
-    yield
-    session.execute(text("SET LOCAL idle_in_transaction_session_timeout TO DEFAULT"))
-
-
 def _send(runtime: Runtime, ctx: SliceContext, plan: BroadcastPayload, course: _Course) -> None:
-    """Send messages until time, tokens or recipients are used up, or the other side wants none."""
+    """Send messages until time, tokens or recipients are used up, or the other side wants none.
+
+    The slice's own transaction begins behind it, with its first statement: the network may take its time here.
+    """
     with Mailer(runtime, ctx.business_id) as mailer:
         post = Post(runtime, mailer)
         for _ in range(ctx.limit):
@@ -189,7 +182,11 @@ def _finish(ctx: SliceContext, plan: BroadcastPayload, counts: BroadcastCounts) 
 def _call_off(
     ctx: SliceContext, plan: BroadcastPayload, cursor: Cursor | None, status: JobStatus, reason: str
 ) -> Slice:
-    """End before everybody has had a turn; what has left is left to its callbacks."""
+    """End before everybody has had a turn; what has left is left to its callbacks.
+
+    A message that another worker is just sending, or was sending when it died, is waited for: its lease is short.
+    """
+    following = cursor or {"phase": "expand", "after_id": 0}
     waiting = (
         select(BroadcastRecipient.id)
         .outerjoin(OutgoingMessage, OutgoingMessage.id == BroadcastRecipient.message_id)
@@ -210,22 +207,52 @@ def _call_off(
             .execution_options(synchronize_session=False)
         ).all()
         ids = [row.message_id for row in called_off if row.message_id is not None]
-        ctx.session.execute(
-            update(OutgoingMessage)
-            .where(OutgoingMessage.id.in_(ids), OutgoingMessage.state == MessageState.QUEUED)
-            .values(state=MessageState.SKIPPED, reason=SkipReason.CALLED_OFF.sentence, updated_at=db_now())
-            .execution_options(synchronize_session=False)
-        )
+        outbox.skip(ctx.session, ids, SkipReason.CALLED_OFF.sentence)
         if len(called_off) < CHUNK:
             break
         if ctx.out_of_time:
-            return Slice(next_cursor=cursor or {"phase": "expand", "after_id": 0})
-    _count(ctx, plan)
+            return Slice(next_cursor=following)
+    wait_s = _settle_what_was_left_behind(ctx, plan)
+    if not _count(ctx, plan) or wait_s is not None:
+        return Slice(next_cursor=following, sleep_s=wait_s)
     row = service.get(ctx.session, plan.broadcast_id)
     _end(row, status, reason)
     counts = service.counts(ctx.session, row.id)
     log.info("broadcast called off", broadcast_id=row.id, status=status.value, reason=reason)
     return Slice(result=counts.model_dump(mode="json"), ends_as=status, reason=reason)
+
+
+def _settle_what_was_left_behind(ctx: SliceContext, plan: BroadcastPayload) -> float | None:
+    """Settle what a dead worker was sending; seconds until that can be said of all, None: there is nothing left."""
+    # The recipients first, as everybody locks them: who looks into a message holds its recipient.
+    sending = ctx.session.scalars(
+        select(BroadcastRecipient.message_id)
+        .join(OutgoingMessage, OutgoingMessage.id == BroadcastRecipient.message_id)
+        .where(
+            BroadcastRecipient.broadcast_id == plan.broadcast_id,
+            BroadcastRecipient.done_at.is_(None),
+            OutgoingMessage.state == MessageState.SENDING,
+        )
+        .order_by(BroadcastRecipient.id)
+        .with_for_update(of=BroadcastRecipient, key_share=True)
+    ).all()
+    waits = [outbox.settle_abandoned(ctx.session, message_id, STOPPED_BEFORE) for message_id in sending if message_id]
+    return max((wait_s for wait_s in waits if wait_s is not None), default=None)
+
+
+def broadcast_failed(ctx: SliceContext, payload: dict[str, Any], cursor: Cursor | None, reason: str) -> Slice:
+    """End the broadcast of a task that the kernel fails: what was not sent is not sent any more.
+
+    Args:
+        ctx: of the slice.
+        payload: of the task.
+        cursor: of the task.
+        reason: shown with the broadcast.
+    """
+    plan = BroadcastPayload.model_validate(payload)
+    if ctx.cancel_requested:
+        return _call_off(ctx, plan, cursor, JobStatus.CANCELLED, "Cancelled on request.")
+    return _call_off(ctx, plan, {"phase": "fail", "reason": reason}, JobStatus.FAILED, reason)
 
 
 def _end(row: Broadcast, status: JobStatus, reason: str | None) -> None:
@@ -235,4 +262,4 @@ def _end(row: Broadcast, status: JobStatus, reason: str | None) -> None:
 
 def tasks(runtime: Runtime) -> dict[str, SliceFunction]:
     """Every kind of job of this domain."""
-    return {"broadcast": partial(broadcast, runtime)}
+    return {"broadcast": OwningTask(partial(broadcast, runtime), broadcast_failed)}

@@ -1,9 +1,9 @@
 """What RQ calls for a background job: one slice of it."""
 
 import time
-from functools import lru_cache, partial
+from functools import lru_cache
 
-from switchboard_core.calls.campaign import enqueue_outbound_calls
+from switchboard_core.calls import campaign
 from switchboard_core.jobs.kernel import Kernel, Outcome
 from switchboard_core.jobs.slices import SliceFunction
 from switchboard_core.metrics import SLICE_SECONDS, SLICES
@@ -19,7 +19,7 @@ BUDGET_WHILE_OTHERS_WAIT_S = 0.2
 def tasks(runtime: Runtime) -> dict[str, SliceFunction]:
     """Every kind of job that this worker knows."""
     return {
-        "enqueue_outbound_calls": partial(enqueue_outbound_calls, runtime),
+        "enqueue_outbound_calls": campaign.task(runtime),
         **LEAD_TASKS,
         **receipts.tasks(runtime),
         **mailbox.tasks(runtime),

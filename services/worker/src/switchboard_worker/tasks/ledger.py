@@ -8,4 +8,4 @@ from switchboard_core.runtime import Runtime
 
 def tasks(runtime: Runtime) -> dict[str, SliceFunction]:
     """Every kind of job of this domain."""
-    return {"sync_ledger": AsyncSyncService(runtime.database, Egress(runtime.settings.trusted_hosts)).sync}
+    return {"sync_ledger": AsyncSyncService(runtime.database, Egress(runtime.settings.trusted_hosts)).task}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from switchboard_core.jobs.slices import BATCH, Cursor, ItemError, Slice, SliceContext, SliceFunction
+from switchboard_core.jobs.slices import BATCH, Cursor, ItemError, OwningTask, Slice, SliceContext, SliceFunction
 from switchboard_core.jobs.states import JobStatus
 from switchboard_core.outbox import service as outbox
 from switchboard_core.outbox.archive import settle_uncertain
@@ -36,9 +36,14 @@ def send_payment_receipt_job(
         runtime: of the worker.
         ctx: of the slice.
         payload: ``user_id`` and ``payment_id``.
-        cursor: ``message_id``, and ``looks`` into the archive so far once the mail is uncertain.
+        cursor: ``message_id``, and ``looks`` into the archive so far once the mail is uncertain; ``fails``, the reason,
+            where the kernel fails the task.
     """
     user_id, payment_id = int(payload["user_id"]), int(payload["payment_id"])
+    if ctx.cancel_requested:
+        return _stop(ctx, payment_id, JobStatus.CANCELLED, "Cancelled on request.")
+    if cursor is not None and "fails" in cursor:
+        return _stop(ctx, payment_id, JobStatus.FAILED, cursor["fails"])
     if cursor is None:
         return _prepare(ctx, user_id, payment_id)
     message_id = uuid.UUID(cursor["message_id"])
@@ -52,6 +57,30 @@ def send_payment_receipt_job(
     if result.state is MessageState.UNCERTAIN:
         return Slice(next_cursor={"message_id": str(message_id), "looks": 0})
     return _told(ctx, payment_id, message_id, result)
+
+
+def receipt_failed(ctx: SliceContext, payload: dict[str, Any], _cursor: Cursor | None, reason: str) -> Slice:
+    """Give up the mail of a task that the kernel fails, so that it does not look as if it were on its way.
+
+    Args:
+        ctx: of the slice.
+        payload: of the task.
+        reason: shown with the receipt.
+    """
+    return _stop(ctx, int(payload["payment_id"]), JobStatus.FAILED, reason)
+
+
+def _stop(ctx: SliceContext, payment_id: int, status: JobStatus, reason: str) -> Slice:
+    """End without sending the mail any more; one that a worker was sending when it died is settled first."""
+    message = service.mail_of(ctx.session, payment_id)
+    if message is not None:
+        wait_s = outbox.settle_abandoned(ctx.session, message.id, reason)
+        if wait_s is not None:
+            return Slice(next_cursor={"fails": reason}, sleep_s=wait_s)
+        message = outbox.give_up(ctx.session, message.id, reason)
+        if message.state.accepted:
+            return _told(ctx, payment_id, message.id, SendResult(message.state))
+    return _failed(ctx, payment_id, reason) if status is JobStatus.FAILED else Slice(ends_as=status, reason=reason)
 
 
 def _prepare(ctx: SliceContext, user_id: int, payment_id: int) -> Slice:
@@ -127,6 +156,6 @@ def delete_receipts_all(ctx: SliceContext, payload: dict[str, Any], cursor: Curs
 def tasks(runtime: Runtime) -> dict[str, SliceFunction]:
     """Every kind of job of this domain."""
     return {
-        "send_payment_receipt_job": partial(send_payment_receipt_job, runtime),
+        "send_payment_receipt_job": OwningTask(partial(send_payment_receipt_job, runtime), receipt_failed),
         "delete_receipts_all": delete_receipts_all,
     }
