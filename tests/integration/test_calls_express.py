@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from psycopg.types.json import Jsonb
+from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
@@ -14,11 +15,12 @@ from integration.calls_servers import calls_bench
 from integration.calls_support import CallsBench, Row, numbers
 from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey
 from switchboard_core.calls import callbacks
-from switchboard_core.calls.express import STEPS, Done, apply_at_once
+from switchboard_core.calls.express import STEPS, Done, Told, apply_at_once, apply_together, goes_on
 from switchboard_core.calls.settle import Evidence, apply_event
 from switchboard_core.calls.states import AttemptState, CallEvent, job_status
 from switchboard_core.crossing import AttemptRef
 from switchboard_core.jobs.schemas import TaskSnapshot
+from switchboard_core.runtime import make_runtime
 
 (LEAD,) = numbers(1)
 SID = "CA" + "7" * 32
@@ -76,6 +78,58 @@ def test_the_short_way_does_what_the_long_way_does_or_nothing(bench: CallsBench,
     assert taken == len(step.sources) * sum(
         not set(step.tried_again) & set(known["retry_after_s"]) for known in ordinary
     )
+
+
+TWO = numbers(2)
+GOES_ON = [event for event in STEPS if goes_on(event)]
+
+
+def test_only_ends_are_not_applied_together() -> None:
+    assert {CallEvent.INITIATED, CallEvent.RINGING, CallEvent.ANSWERED} <= set(GOES_ON)
+    assert not any(STEPS[event].after.settled for event in GOES_ON)
+
+
+def test_what_is_told_together_is_applied_as_if_told_one_by_one(bench: CallsBench) -> None:
+    bench.start(*TWO)
+    first, second = (AttemptRef(bench.business_id, bench.admit().attempt.id) for _ in TWO)
+    events = [
+        Told(first, CallEvent.RINGING, Evidence(call_sid=SID, carrier_status="ringing")),
+        Told(second, CallEvent.ANSWERED, Evidence(carrier_status="in-progress")),
+        Told(first, CallEvent.ANSWERED, Evidence(carrier_status="in-progress")),
+        Told(first, CallEvent.RINGING, Evidence(carrier_status="ringing")),  # late
+        Told(AttemptRef(bench.business_id + 1, second.id), CallEvent.RINGING, Evidence()),  # of somebody else
+    ]
+    assert apply_together(bench.runtime.database, events) == [True, True, True, False, False]
+    attempts = [bench.attempt(number) for number in TWO]
+    assert sorted((str(row["state"]), row["call_sid"]) for row in attempts if row["call_sid"]) == [("in_progress", SID)]
+    assert [row["state"] for row in attempts] == ["in_progress"] * 2
+    assert [bench.job(number)["status"] for number in TWO] == ["in_progress"] * 2
+
+
+def test_one_that_is_refused_takes_all_back_and_each_goes_its_own_way(bench: CallsBench) -> None:
+    bench.start(*TWO)
+    first, second = (AttemptRef(bench.business_id, bench.admit().attempt.id) for _ in TWO)
+    poisoned = Told(second, CallEvent.RINGING, Evidence(call_sid=SID))
+    untouched = _seen(bench)
+    assert apply_together(
+        bench.runtime.database, [Told(first, CallEvent.RINGING, Evidence(call_sid=SID)), poisoned]
+    ) == [False, False]
+    assert _seen(bench) == untouched
+    assert callbacks.on_status(bench.runtime, first, {"CallSid": SID, "CallStatus": "ringing"})
+    assert [bench.attempt(number)["state"] for number in TWO].count("ringing") == 1
+
+
+def test_without_a_database_nothing_is_known_of_any(bench: CallsBench) -> None:
+    bench.start(LEAD)
+    ref = AttemptRef(bench.business_id, bench.admit().attempt.id)
+    settings = bench.runtime.settings.model_copy(
+        update={"database_url": SecretStr("postgresql+psycopg://nobody@127.0.0.1:9/nothing")}
+    )
+    runtime = make_runtime(settings, name="nowhere")
+    try:
+        assert apply_together(runtime.database, [Told(ref, CallEvent.RINGING, Evidence())]) == [False]
+    finally:
+        runtime.close()
 
 
 def test_every_other_event_is_left_to_the_long_way(bench: CallsBench) -> None:
