@@ -12,8 +12,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.switchboard-setup
 MEMBERS := $(wildcard services/*/pyproject.toml operator/pyproject.toml kubectl-plugin/pyproject.toml)
 ARGS ?=
-# As many as the machine has cores, each with servers of its own.
-TEST_PROCESSES ?= 2
+# One more than a small machine has cores: tests wait a good part of their time. Each has servers of its own.
+TEST_PROCESSES ?= 3
 
 # A home that cannot be written (a service account, some containers) has no place for caches.
 CACHES := $(shell test -w "$$HOME" || echo none)

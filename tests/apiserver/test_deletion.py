@@ -30,8 +30,22 @@ def delete_and_watch(site: Site) -> None:
     site.client.await_namespace_gone(site.namespace)
 
 
-def test_everything_owned_disappears_with_the_operator_running(installed: Site) -> None:
-    delete_and_watch(installed)
+def test_everything_owned_disappears_with_the_operator_running_which_serves_the_others_on(
+    control_plane: ControlPlane, kubelet: Kubelet, tmp_path: Path
+) -> None:
+    with replicas_of(control_plane, kubelet, tmp_path, 1, ["beside", "deleted"]) as replicas:
+        (process,) = replicas.processes
+        process.start()
+        beside, deleted = replicas.sites
+        deleted.install()
+
+        delete_and_watch(deleted)
+
+        assert process.await_end(within_s=40) == 0
+        # As Kubernetes does with a container that has ended.
+        process.start()
+        process.await_log("namespace left out")
+        beside.install()
 
 
 def test_everything_owned_disappears_with_the_operator_gone(

@@ -16,7 +16,7 @@ from switchboard_operator.logs import configure_logging
 from switchboard_operator.observe import Key
 from switchboard_operator.reconcile import Reconciler
 from switchboard_operator.scaler import Scaler
-from switchboard_operator.scope import await_scope, leave_for_more
+from switchboard_operator.scope import await_scope, leave_for_another
 from switchboard_operator.settings import Settings, SettingsError
 from switchboard_operator.workqueue import WorkQueue
 
@@ -96,7 +96,7 @@ async def _watch(
     watching = asyncio.Event()
     helpers = [asyncio.create_task(_when_watching(watching, pulse, stop), name="readiness")]
     if settings.namespaces:
-        helpers.append(asyncio.create_task(leave_for_more(api, scope, stop), name="scope"))
+        helpers.append(asyncio.create_task(leave_for_another(api, scope, stop), name="scope"))
     try:
         await kopf.operator(
             registry=registry_for(index),

@@ -1,9 +1,9 @@
 """What there is to watch.
 
 An operator for the whole cluster is told by kopf's own watch which kinds come and go. One for some namespaces has no
-rights for that: kopf looks once what there is, never watches what comes later, and ends when it may not watch a
-namespace. So that is looked at before kopf starts, and when there is more to watch later, this process makes room for
-a new one.
+rights for that: kopf looks once what there is, never watches what comes later, and when it may not watch a namespace
+(any more) it gives up all of its watches without ending. So that is looked at before kopf starts, and when there is
+more to watch later, or less, this process makes room for a new one.
 """
 
 import asyncio
@@ -65,26 +65,33 @@ async def await_scope(api: Api, namespaces: tuple[str, ...], stop: asyncio.Event
     return None
 
 
-async def leave_for_more(api: Api, scope: Scope, stop: asyncio.Event, every_s: float = 15.0) -> None:
-    """Set ``stop`` when a namespace that was left out may be watched now, or KEDA was installed.
+async def leave_for_another(api: Api, scope: Scope, stop: asyncio.Event, every_s: float = 15.0) -> None:
+    """Set ``stop`` when there is more to watch, or less, than this process watches.
+
+    More is a namespace that was left out and may be watched now, or KEDA, which was installed; less is a namespace that
+    was deleted, or in which the operator has no rights any more.
 
     Args:
         api: the API server.
         scope: what is watched.
         stop: this process is to end.
-        every_s: how often to look, in seconds.
+        every_s: how often to look, in seconds; kopf tries for most of a minute before it gives up.
     """
     while not stop.is_set():
         await _wait(stop, every_s)
         try:
-            found = await _permitted(api, scope.left_out)
+            more = await _permitted(api, scope.left_out)
             if not scope.keda and await api.serves(SCALED_OBJECT):
-                found = (*found, "KEDA")
+                more = (*more, "KEDA")
+            still = await _permitted(api, scope.namespaces)
         except ApiError:
             # The API server is away; that is told elsewhere.
             continue
-        if found:
-            log.info("leaving, so that a new process watches more", more=found)
+        if more:
+            log.info("leaving, so that a new process watches more", more=more)
+            stop.set()
+        if lost := tuple(name for name in scope.namespaces if name not in still):
+            log.warning("leaving, so that a new process watches the others: these may not be read any more", lost=lost)
             stop.set()
 
 

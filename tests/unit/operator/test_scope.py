@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from switchboard_operator.api import Api
-from switchboard_operator.scope import Scope, await_scope, leave_for_more
+from switchboard_operator.scope import Scope, await_scope, leave_for_another
 from unit.operator.fake_api import FakeApi
 
 SCOPE = Scope(namespaces=("calls",), left_out=("other",), keda=False)
@@ -25,7 +25,7 @@ def leaves(api: FakeApi, scope: Scope) -> bool:
         stop, enough = asyncio.Event(), asyncio.Event()
         asked = iter(range(10))
         api.look = lambda _verb, _path: enough.set() if next(asked, None) is None else None
-        task = asyncio.create_task(leave_for_more(Api(api), scope, stop, every_s=0.001))
+        task = asyncio.create_task(leave_for_another(Api(api), scope, stop, every_s=0.001))
         await asyncio.wait({task, asyncio.create_task(enough.wait())}, return_when=asyncio.FIRST_COMPLETED)
         task.cancel()
         return stop.is_set()
@@ -84,6 +84,14 @@ def test_it_leaves_when_keda_was_installed() -> None:
     api = FakeApi()
     api.forbidden.add("other")
     api.install_keda()
+
+    assert leaves(api, SCOPE)
+
+
+def test_it_leaves_when_a_watched_namespace_may_not_be_read_any_more() -> None:
+    """kopf would go on without a single watch, and nobody would notice."""
+    api = FakeApi()
+    api.forbidden |= {"other", "calls"}
 
     assert leaves(api, SCOPE)
 
