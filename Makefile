@@ -41,7 +41,8 @@ demo: $(STAMP) ## Run a whole campaign on this machine, with nothing but Python 
 	@$(BIN)/switchboard demo $(ARGS)
 
 .PHONY: test
-test: lint types drift web-test web ## Run every check: lint, types, layers, drift, unit and integration tests
+test: $(STAMP) ## Run every check: lint, types, layers, drift, unit and integration tests
+	@$(MAKE) -j2 lint types drift web-test web ARGS=
 	@echo "==> unit and integration tests (PostgreSQL and Valkey are started from wheels)"
 	@# Compiled once, not by each process: rewriting the assertions of all tests takes as long as collecting them.
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile -m "not faults" $(ARGS)
