@@ -124,7 +124,7 @@ holds up. *Lost*: not acknowledged with success, or not in the database afterwar
 {rows}
 
 One replica alone keeps up with 500/s, but at a p99 of some hundred milliseconds: it is one process that is busy nearly
-all the time. A hundred calls that end within the same moment take as long with two.
+all the time.
 """
 
 
