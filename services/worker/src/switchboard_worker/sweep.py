@@ -133,7 +133,12 @@ class Sweep:
         for business_id, ids in _by_business(refs).items():
             with self._runtime.database.tenant(business_id) as session:
                 ran_out = func.coalesce(BackgroundJob.lease_until < func.clock_timestamp(), False)
-                jobs = session.execute(select(BackgroundJob, ran_out).where(BackgroundJob.id.in_(ids)))
+                # In the order in which they became due: without it PostgreSQL gives them in any.
+                jobs = session.execute(
+                    select(BackgroundJob, ran_out)
+                    .where(BackgroundJob.id.in_(ids))
+                    .order_by(BackgroundJob.run_after, BackgroundJob.id)
+                )
                 orphans += [_Orphan(wakeup_of(job), lease_ran_out) for job, lease_ran_out in jobs]
         return self._enqueue(orphans, queued)
 
@@ -172,7 +177,11 @@ class Sweep:
         for business_id, ids in _by_business(refs).items():
             with self._runtime.database.tenant(business_id) as session:
                 ran_out = func.coalesce(Recording.lease_until < func.clock_timestamp(), False)
-                rows = session.execute(select(Recording.id, ran_out).where(Recording.id.in_(ids)))
+                rows = session.execute(
+                    select(Recording.id, ran_out)
+                    .where(Recording.id.in_(ids))
+                    .order_by(Recording.run_after, Recording.id)
+                )
                 orphans += [
                     _Orphan(recording_wakeup(row_id, business_id), lease_ran_out) for row_id, lease_ran_out in rows
                 ]

@@ -38,6 +38,8 @@ log = get_logger(__name__)
 MAX_CRASHES = 5
 MAX_ERRORS = 1000
 PARK_S = 60
+FAILURE_BUDGET_S = 2.0
+"""Seconds in which what a failed task works for should be ended, or further slices go on with it."""
 FULL_LIMIT = 1000
 
 
@@ -227,7 +229,15 @@ class Kernel:
         reach("after_slice_commit")
         return result
 
-    def _context(self, session: Session, claim: Claim, **limits: Any) -> SliceContext:  # noqa: ANN401 - as SliceContext's
+    def _context(
+        self,
+        session: Session,
+        claim: Claim,
+        *,
+        budget_s: float = FAILURE_BUDGET_S,
+        limit: int = FULL_LIMIT,
+        condemned: str | None = None,
+    ) -> SliceContext:
         job = claim.job
         return SliceContext(
             session=session,
@@ -235,7 +245,9 @@ class Kernel:
             job_id=job.id,
             business_id=job.business_id,
             cancel_requested=job.cancel_requested_at is not None,
-            **limits,
+            budget_s=budget_s,
+            limit=limit,
+            condemned=condemned,
         )
 
     def _record(self, session: Session, claim: Claim, ctx: SliceContext, outcome: Slice) -> Outcome:
