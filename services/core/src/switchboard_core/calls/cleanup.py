@@ -109,7 +109,7 @@ def _look_into(runtime: Runtime, ref: crossing.AttemptRef) -> bool:
         if attempt is None or attempt.settled_at is not None:
             return False
         now = session.execute(select(db_now())).scalar_one()
-        attempt.checked_at = _as_if_asked(runtime, now, again_after_s=ANSWER_AWAITED_S)
+        attempt.checked_at = now + timedelta(seconds=_sooner_s(runtime, ANSWER_AWAITED_S))
         seen = _Seen(attempt, now)
     event, evidence = _evidence(runtime, seen)
     if event is None:
@@ -132,10 +132,9 @@ def _look_into(runtime: Runtime, ref: crossing.AttemptRef) -> bool:
     return applied.settled_now
 
 
-def _as_if_asked(runtime: Runtime, now: datetime, *, again_after_s: float) -> datetime:
-    """The time of asking that lets the silence be over ``again_after_s`` seconds from now at the latest."""
-    silent_s = runtime.settings.settle_after_seconds
-    return now - timedelta(seconds=max(0.0, silent_s - again_after_s))
+def _sooner_s(runtime: Runtime, again_after_s: float) -> float:
+    """What to add to the time of a question so that it is asked again so many seconds later, at the latest."""
+    return min(0.0, again_after_s - runtime.settings.settle_after_seconds)
 
 
 def _ask_again(runtime: Runtime, ref: crossing.AttemptRef) -> None:
@@ -147,7 +146,7 @@ def _ask_again(runtime: Runtime, ref: crossing.AttemptRef) -> None:
         session.execute(
             update(CallAttempt)
             .where(CallAttempt.id == ref.id, CallAttempt.settled_at.is_(None))
-            .values(checked_at=after_seconds(ASK_AGAIN_AFTER_S - runtime.settings.settle_after_seconds))
+            .values(checked_at=after_seconds(_sooner_s(runtime, ASK_AGAIN_AFTER_S)))
             .execution_options(synchronize_session=False)
         )
 
