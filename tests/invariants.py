@@ -17,6 +17,14 @@ from redis import Redis
 _SHOWN = 20
 _TERMINAL = "('completed', 'busy', 'no_answer', 'failed', 'canceled', 'skipped')"
 
+# A job waits in its queue behind no attempt, behind one that was not sent, and behind an end that its run tries again.
+# A machine that answered is one of those, however its call ended; what nobody knows is none.
+_WAITED = """(a.state IS NULL OR a.state = 'not_placed' OR (
+    a.reason IS DISTINCT FROM 'outcome_unknown'
+    AND (r.retry_after_s ? a.state OR (a.state = 'completed' AND r.retry_after_s ? 'machine'))))"""
+_MENDED = "j.status = 'canceled' AND j.reason IS NOT DISTINCT FROM 'its run was over'"  # by the doctor
+_RUN_OVER = "r.status IN ('cancelled', 'failed')"
+
 # Each query names what is wrong, one row a violation.
 _ALWAYS = {
     "a background job's done + failed differ from the call jobs that have ended": f"""
@@ -55,6 +63,26 @@ _ALWAYS = {
         WHERE (SELECT count(*) FROM call_attempts a WHERE a.business_id = b.id AND a.settled_at IS NULL)
            <> (SELECT count(*) FROM outbound_call_jobs j
                 WHERE j.business_id = b.id AND j.status <> 'queued' AND j.status NOT IN {_TERMINAL})
+    """,
+    "a call job has not ended as its last attempt": f"""
+        SELECT j.id AS job, j.status, j.reason, r.status AS run_status, a.state AS last_attempt, a.reason AS its_reason
+        FROM outbound_call_jobs j
+        JOIN outbound_call_runs r ON r.id = j.run_id
+        LEFT JOIN LATERAL (
+            SELECT state, reason FROM call_attempts WHERE job_id = j.id ORDER BY created_at DESC LIMIT 1
+        ) a ON true
+        WHERE j.status IN {_TERMINAL}
+          AND NOT (a.state IS NOT DISTINCT FROM j.status AND a.reason IS NOT DISTINCT FROM j.reason)
+          AND NOT ({_MENDED})
+          AND NOT ({_WAITED} AND (j.status = 'skipped' OR (j.status IN ('failed', 'canceled') AND {_RUN_OVER})))
+    """,
+    "a lead was called again though its call had ended for good": f"""
+        SELECT j.id AS job, a.id AS attempt, a.state, a.reason
+        FROM call_attempts a
+        JOIN outbound_call_jobs j ON j.id = a.job_id
+        JOIN outbound_call_runs r ON r.id = j.run_id
+        WHERE NOT {_WAITED}
+          AND EXISTS (SELECT FROM call_attempts b WHERE b.job_id = j.id AND b.created_at > a.created_at)
     """,
     "a call job counts other attempts than those that were sent": """
         SELECT j.id AS job, j.status, j.attempts,
@@ -166,6 +194,32 @@ def violations(
     return found
 
 
+def assert_slots_follow(owner_url: str, redis: Redis, *, within_s: float) -> None:
+    """Fail where a slot is wrong in Redis and stays so, while calls come and go.
+
+    A slot that is taken or freed right now may be in one of the two and not yet in the other. So only what is wrong at
+    every look of ``within_s`` counts; the first look at which nothing of it is left is the last.
+    """
+    url = owner_url.replace("postgresql+psycopg://", "postgresql://", 1)
+    deadline = time.monotonic() + within_s
+    lasting: set[str] | None = None
+    while True:
+        with psycopg.connect(url, row_factory=dict_row) as connection:
+            live = {row["id"] for row in connection.execute(_LIVE)}
+            businesses = [row["id"] for row in connection.execute("SELECT id FROM businesses")]
+        wrong = live ^ {member for business_id in businesses for member in _members(redis, business_id)}
+        lasting = wrong if lasting is None else lasting & wrong
+        if not lasting:
+            return
+        if time.monotonic() > deadline:
+            told = sorted(f"{item} ({'not in Redis' if item in live else 'only in Redis'})" for item in lasting)
+            raise AssertionError(f"slots that were wrong for {within_s:g} s: {', '.join(told[:_SHOWN])}")
+        time.sleep(0.1)
+
+
+_LIVE = "SELECT id::text FROM call_attempts WHERE settled_at IS NULL"
+
+
 def carrier_report(simulator_url: str) -> dict[str, Any]:
     """What the simulator saw."""
     # Plain HTTP: without the certificates, which take longer to load than the question to answer.
@@ -177,14 +231,18 @@ def carrier_report(simulator_url: str) -> dict[str, Any]:
 
 def _slots(redis: Redis, businesses: list[int], attempts: list[dict[str, Any]]) -> Iterator[str]:
     for business_id in businesses:
-        members = redis.smembers(f"switchboard:slots:{business_id}")
-        taken = {item.decode() if isinstance(item, bytes) else item for item in members}
+        taken = _members(redis, business_id)
         live = {row["id"] for row in attempts if row["business_id"] == business_id and row["settled_at"] is None}
         if taken != live:
             yield (
                 f"slots in Redis differ from the unsettled attempts of business {business_id}: "
                 f"only in Redis {sorted(taken - live)}, only in PostgreSQL {sorted(live - taken)}"
             )
+
+
+def _members(redis: Redis, business_id: int) -> set[str]:
+    members = redis.smembers(f"switchboard:slots:{business_id}")
+    return {item.decode() if isinstance(item, bytes) else item for item in members}
 
 
 def _carrier(seen: dict[str, Any], attempts: list[dict[str, Any]]) -> Iterator[str]:

@@ -48,9 +48,10 @@ def not_json(text: str) -> list[str]:
 
 
 def secrets_of(stack: Stack, *keys: str) -> set[str]:
-    """Everything secret that the stack's processes were given: the carrier's token, passwords, API keys."""
+    """Everything secret that the stack's processes were given: the carrier's token, passwords, all kinds of keys."""
     passwords = [urlsplit(url).password for url in (*stack.urls, stack.redis_url)]
-    found = {stack.env["TWILIO_AUTH_TOKEN"], *keys, *filter(None, passwords)}
+    sealing = [key.strip() for key in stack.env["CREDENTIALS_KEYS"].split(",")]
+    found = {stack.env["TWILIO_AUTH_TOKEN"], *keys, *filter(None, [*passwords, *sealing])}
     return found | {unquote(secret) for secret in found}
 
 

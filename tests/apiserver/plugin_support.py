@@ -1,4 +1,4 @@
-"""Runs ``kubectl switchboard`` as people do, and reads what it wrote."""
+"""Runs ``kubectl switchboard`` as people do, with the rights that they have, and reads what it wrote."""
 
 import base64
 import io
@@ -9,10 +9,20 @@ import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import yaml
+
+from apiserver import rbac
 from apiserver.binaries import MissingBinaryError, find_binary
+from apiserver.client import Client
+from apiserver.control_plane import ControlPlane
+from apiserver.site import NAME, Site
+from docs_pages import blocks
+from switchboard_operator import names
 
 _TIMEOUT_S = 90.0
+_RBAC = "/apis/rbac.authorization.k8s.io/v1"
 SCRIPTS = Path(sys.executable).parent
 
 
@@ -105,3 +115,37 @@ def leaks(files: Mapping[str, str], secrets: Mapping[str, str]) -> set[tuple[str
         forms = {secret, *(run[4:-4] for run in runs), base64.b64encode(secret.encode()).decode()}
         found |= {(path, name) for path, content in files.items() for form in forms if form in content}
     return found
+
+
+def internal_token(site: Site) -> str:
+    """The token that the operator made."""
+    secret = site.client.get("Secret", site.namespace, names.internal_secret_name(NAME))
+    return base64.b64decode(secret["data"]["token"]).decode()
+
+
+def sealing_key(site: Site) -> str:
+    """The key that the operator made."""
+    secret = site.client.get("Secret", site.namespace, names.credentials_secret_name(NAME))
+    return base64.b64decode(secret["data"]["CREDENTIALS_KEYS"]).decode()
+
+
+def documented_roles() -> dict[str, dict[str, Any]]:
+    """The ClusterRoles that the documentation tells people to copy."""
+    text = "\n---\n".join(
+        block.content for block in blocks("kubectl-plugin.md") if "kind: ClusterRole" in block.content
+    )
+    return {role["metadata"]["name"]: role for role in yaml.safe_load_all(text)}
+
+
+def user(control_plane: ControlPlane, client: Client, site: Site, role: str, rules: list[Any], folder: Path) -> Plugin:
+    """The plugin of somebody with these rights in one namespace."""
+    token = rbac.make_account(client, site.namespace, role)
+    path = f"{_RBAC}/namespaces/{site.namespace}"
+    meta = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": role}}
+    client.request("POST", f"{path}/roles", meta | {"kind": "Role", "rules": rules})
+    subjects = [{"kind": "ServiceAccount", "namespace": site.namespace, "name": role}]
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role}
+    client.request(
+        "POST", f"{path}/rolebindings", meta | {"kind": "RoleBinding", "roleRef": reference, "subjects": subjects}
+    )
+    return Plugin(control_plane.kubeconfig(role, token, site.namespace), folder)

@@ -1,26 +1,21 @@
 """``kubectl switchboard`` as a process, against a real API server and a real operator."""
 
-import base64
 import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from apiserver import rbac
 from apiserver.client import Client
 from apiserver.conftest import Sites
 from apiserver.control_plane import ControlPlane
 from apiserver.node_door import NodeDoor, autoscaling_api
-from apiserver.plugin_support import Plugin, leaks, unpack
+from apiserver.plugin_support import Plugin, documented_roles, internal_token, leaks, sealing_key, unpack, user
 from apiserver.site import NAME, Site, small_spec
-from docs_pages import blocks
 from switchboard_operator import names
 
-RBAC = "/apis/rbac.authorization.k8s.io/v1"
 LOGS: dict[str, str] = {}
 """What pods have logged, by their name."""
 
@@ -63,18 +58,6 @@ def failed(sites: Sites) -> Site:
     found.change(version="1.1.0")
     found.await_condition("Degraded", "True", "MigrationFailed")
     return found
-
-
-def internal_token(site: Site) -> str:
-    """The token that the operator made."""
-    secret = site.client.get("Secret", site.namespace, names.internal_secret_name(NAME))
-    return base64.b64decode(secret["data"]["token"]).decode()
-
-
-def sealing_key(site: Site) -> str:
-    """The key that the operator made."""
-    secret = site.client.get("Secret", site.namespace, names.credentials_secret_name(NAME))
-    return base64.b64decode(secret["data"]["CREDENTIALS_KEYS"]).decode()
 
 
 # --- status ---------------------------------------------------------------------------------------------------------
@@ -271,28 +254,6 @@ def test_a_report_has_what_support_asks_for(plugin: Plugin, failed: Site, door: 
 
 
 # --- rights ---------------------------------------------------------------------------------------------------------
-
-
-def documented_roles() -> dict[str, dict[str, Any]]:
-    """The ClusterRoles that the documentation tells people to copy."""
-    text = "\n---\n".join(
-        block.content for block in blocks("kubectl-plugin.md") if "kind: ClusterRole" in block.content
-    )
-    return {role["metadata"]["name"]: role for role in yaml.safe_load_all(text)}
-
-
-def user(control_plane: ControlPlane, client: Client, site: Site, role: str, rules: list[Any], folder: Path) -> Plugin:
-    """The plugin of somebody with these rights in one namespace."""
-    token = rbac.make_account(client, site.namespace, role)
-    path = f"{RBAC}/namespaces/{site.namespace}"
-    meta = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": role}}
-    client.request("POST", f"{path}/roles", meta | {"kind": "Role", "rules": rules})
-    subjects = [{"kind": "ServiceAccount", "namespace": site.namespace, "name": role}]
-    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role}
-    client.request(
-        "POST", f"{path}/rolebindings", meta | {"kind": "RoleBinding", "roleRef": reference, "subjects": subjects}
-    )
-    return Plugin(control_plane.kubeconfig(role, token, site.namespace), folder)
 
 
 def test_the_documented_role_is_enough_for_every_command(

@@ -14,13 +14,14 @@ import structlog
 
 from faults.console import say, show
 from faults.flush import flush
+from faults.found import FOUND, Found
 from faults.judge import SLOT_FREE_WITHIN_S
 from faults.recovery import WITHIN_S, recovery
 from faults.report import Report, update_docs
 from faults.run import fault_run
 from faults.scene import Size
 
-PARTS = ("calls", "recovery", "flush", "operator")
+PARTS = ("calls", "found", "recovery", "flush", "operator")
 SEEDS = 3
 OPERATOR_KILLS = 50
 OPERATOR_TEST = Path(__file__).parents[1] / "apiserver" / "test_kills.py"
@@ -67,6 +68,8 @@ def _part(name: str, options: argparse.Namespace, folder: Path, report: Report) 
     if name == "calls":
         seeds = [options.seed] if options.seed is not None else _fresh_seeds(options.seeds)
         return all(_calls(seed, options, folder / f"seed-{seed}", report) for seed in seeds)
+    if name == "found":
+        return all(_found(entry, options, folder / f"found-{entry.seed}") for entry in FOUND)
     seed = _fresh_seeds(1)[0] if options.seed is None else options.seed
     place = folder / name
     again = f"{name} --kills {options.kills} --seed {seed}" if name == "recovery" else f"{name} --jobs {options.jobs}"
@@ -101,6 +104,13 @@ def _calls(seed: int, options: argparse.Namespace, place: Path, report: Report) 
     if not options.folder:
         shutil.rmtree(place, ignore_errors=True)
     return True
+
+
+def _found(entry: Found, options: argparse.Namespace, place: Path) -> bool:
+    """Play a seed that found something once; its figures belong in no table."""
+    say(f"seed {entry.seed} found this once: {entry.what}")
+    size = {"calls": entry.leads, "faults": entry.faults}
+    return _calls(entry.seed, argparse.Namespace(**{**vars(options), **size}), place, Report())
 
 
 def _operator() -> bool:

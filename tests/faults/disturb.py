@@ -9,6 +9,9 @@ from redis.retry import Retry
 from faults.plan import POSTGRES, Fault, Kind
 from faults.scene import Scene
 
+SLOW_S = 0.1
+"""How late everything arrives, each way: a statement takes a fifth of a second, and a transaction a second."""
+
 
 def begin(scene: Scene, fault: Fault) -> None:
     """Let a fault happen; it lasts until ``end``."""
@@ -25,7 +28,7 @@ def end(scene: Scene, fault: Fault) -> list[str]:
         case Kind.STOP_BRIEFLY | Kind.STOP_FOR_LONG:
             for name in fault.targets:
                 scene.stack.processes[name].resume()
-        case Kind.REFUSE | Kind.HOLD:
+        case Kind.REFUSE | Kind.HOLD | Kind.SLOW | Kind.AWAY | Kind.SILENT:
             for name in fault.targets:
                 scene.proxies[name].pass_on()
         case Kind.RESTART_POSTGRES:
@@ -66,6 +69,11 @@ def _hold(scene: Scene, fault: Fault) -> None:
         scene.proxies[name].hold()
 
 
+def _slow(scene: Scene, fault: Fault) -> None:
+    for name in fault.targets:
+        scene.proxies[name].slow(SLOW_S)
+
+
 def _flush(scene: Scene, _fault: Fault) -> None:
     with redis.Redis.from_url(scene.valkey_url, socket_timeout=10, retry=Retry(NoBackoff(), 0)) as client:
         client.flushall()
@@ -93,6 +101,9 @@ _BEGIN: dict[Kind, Callable[[Scene, Fault], None]] = {
     Kind.CUT: _cut,
     Kind.REFUSE: _refuse,
     Kind.HOLD: _hold,
+    Kind.SLOW: _slow,
+    Kind.AWAY: _refuse,
+    Kind.SILENT: _hold,
     Kind.FLUSH: _flush,
     Kind.RESTART_VALKEY: _shut_down,
     Kind.RESTART_POSTGRES: _shut_down,

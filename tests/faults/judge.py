@@ -10,6 +10,7 @@ import redis
 
 import carrier_truth as truth
 from carrier_truth import none_of
+from faults.dialled import check_every_lead_was_called
 from faults.plan import POSTGRES, Kind
 from faults.play import Happened
 from faults.scene import Scene
@@ -52,11 +53,12 @@ class Figures:
         retried: attempts of which it was certain that nothing had been sent.
         unknown: attempts that ended as ``outcome_unknown``.
         recordings: kept, each once.
+        looks: checks of every invariant while calls went on.
         faults: of processes and servers, by kind.
         carrier_faults: answers to create calls and callbacks that went wrong, by kind.
         recovery: seconds from a fault until a call that was admitted after it has ended, by kind of fault.
-        slots: seconds from the end of a call until its slot was free, less the time in which the api, PostgreSQL or
-            every worker was away.
+        slots: seconds from the end of a call until its slot was free, less the time in which the api, PostgreSQL, the
+            carrier's API or every worker was away, or PostgreSQL slow.
         slots_in_all: the same with that time.
     """
 
@@ -66,6 +68,7 @@ class Figures:
     retried: int
     unknown: int
     recordings: int
+    looks: int
     faults: dict[str, int]
     carrier_faults: dict[str, int]
     recovery: dict[str, list[float]]
@@ -88,18 +91,26 @@ class _Seen:
     ended_at: dict[str, float] = field(default_factory=dict)
 
 
-def judge(scene: Scene, happened: Sequence[Happened]) -> Figures:
+def judge(scene: Scene, happened: Sequence[Happened], looks: int) -> Figures:
     """Check every invariant of a run that is over, and count.
+
+    Args:
+        scene: of the run.
+        happened: the faults that were played.
+        looks: how often the invariants were checked before.
 
     Raises:
         AssertionError: an invariant is broken; the message says which and where.
     """
     stack = scene.stack
+    if not looks:
+        raise AssertionError("nothing was checked while calls went on")
     with redis.Redis.from_url(scene.valkey_url) as client:
         # Killed between its commit and Redis, a process leaves a member there; the next rebuild takes it out.
         assert_invariants(stack.urls.owner, client, stack.simulator_url, at_rest=True, within_s=30)
     truth.check_the_cap_held(stack)
     truth.check_every_call_is_known_and_ended_as_the_carrier_says(stack)
+    check_every_lead_was_called(scene, happened)
     _check_what_people_see(scene)
     truth.check_every_recording_is_kept_once(stack)
     seen = _read(scene)
@@ -108,7 +119,9 @@ def judge(scene: Scene, happened: Sequence[Happened]) -> Figures:
     net = {key: slots[key] - overlap(away, seen.ended_at[key], seen.attempts[key].settled_at) for key in slots}
     late = {key: round(seconds, 1) for key, seconds in net.items() if seconds > SLOT_FREE_WITHIN_S}
     none_of(late, f"slots that were free later than {SLOT_FREE_WITHIN_S:g} s after the end of their call")
-    return _figures(scene, happened, seen, slots=Spread.of(net.values()), slots_in_all=Spread.of(slots.values()))
+    return _figures(
+        scene, happened, seen, looks=looks, slots=Spread.of(net.values()), slots_in_all=Spread.of(slots.values())
+    )
 
 
 def _check_what_people_see(scene: Scene) -> None:
@@ -137,15 +150,19 @@ def _settled_of(seen: _Seen) -> dict[str, float]:
 
 
 def _away(scene: Scene, happened: Sequence[Happened]) -> list[tuple[float, float]]:
-    """When the api, PostgreSQL or every worker was away: a slot can be free only once they are back."""
+    """When the api, PostgreSQL, the carrier's API or every worker was away: a slot can be free once they are back.
+
+    While PostgreSQL is slow the sweep is away for most of its calls: it looks into one after the other.
+    """
     workers = set(scene.cast.workers)
-    server_kinds = {Kind.REFUSE, Kind.HOLD, Kind.RESTART_POSTGRES}
+    server_kinds, carrier_kinds = {Kind.REFUSE, Kind.HOLD, Kind.SLOW, Kind.RESTART_POSTGRES}, {Kind.AWAY, Kind.SILENT}
     spans = [
         (item.began_at, item.ready_at or item.began_at)
         for item in happened
         if (set(item.fault.targets) & set(scene.cast.apis))
         or workers <= set(item.fault.targets)
         or (POSTGRES in item.fault.targets and item.fault.kind in server_kinds)
+        or item.fault.kind in carrier_kinds
     ]
     return joined(spans)
 
@@ -184,7 +201,7 @@ def _recoveries(happened: Sequence[Happened], seen: _Seen) -> dict[str, list[flo
 
 
 def _figures(
-    scene: Scene, happened: Sequence[Happened], seen: _Seen, *, slots: Spread, slots_in_all: Spread
+    scene: Scene, happened: Sequence[Happened], seen: _Seen, *, looks: int, slots: Spread, slots_in_all: Spread
 ) -> Figures:
     stack, report = scene.stack, scene.stack.sim("GET", "report")
     wrong = {
@@ -200,6 +217,7 @@ def _figures(
         retried=sum(1 for row in seen.attempts.values() if row.state == "not_placed"),
         unknown=stack.value("SELECT count(*) FROM call_attempts WHERE reason = 'outcome_unknown'"),
         recordings=stack.value("SELECT count(*) FROM recordings"),
+        looks=looks,
         faults=dict(Counter(str(item.fault.kind) for item in happened)),
         carrier_faults=wrong,
         recovery=_recoveries(happened, seen),

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-POSTGRES, VALKEY, STORE = "postgres", "valkey", "store"
+POSTGRES, VALKEY, STORE, CARRIER = "postgres", "valkey", "store", "carrier"
 LONGEST_PAUSE = 1.3
 """The longest stop, as a share of the lease."""
 
@@ -23,6 +23,9 @@ class Kind(StrEnum):
     CUT = "connections cut"
     REFUSE = "connections refused"
     HOLD = "connections silent"
+    SLOW = "PostgreSQL slow"
+    AWAY = "carrier refuses connections"
+    SILENT = "carrier silent"
     FLUSH = "Valkey flushed"
     RESTART_VALKEY = "Valkey restarted, empty"
     RESTART_POSTGRES = "PostgreSQL restarted, immediate"
@@ -142,6 +145,10 @@ def _deck(cast: Cast) -> Iterator[_Card]:
         yield _Card(Kind.HOLD, server, 0.5, 0.6 * lease)
     yield _Card(Kind.HOLD, (POSTGRES,), 1.05 * lease, LONGEST_PAUSE * lease)
     yield _Card(Kind.HOLD, (VALKEY,), 1.05 * lease, LONGEST_PAUSE * lease)
+    # A breaker that a refusal opens stays open for half a minute, so neither has to last long.
+    yield _Card(Kind.AWAY, (CARRIER,), 1.0, 4.0)
+    yield _Card(Kind.SILENT, (CARRIER,), 2.0, 0.8 * lease)
+    yield _Card(Kind.SLOW, (POSTGRES,), 2.0, 0.8 * lease)
     yield _Card(Kind.FLUSH, (VALKEY,))
     yield _Card(Kind.FLUSH, (VALKEY,))
     yield _Card(Kind.STORE_FULL, (STORE,), 2.0, 15.0)
@@ -158,5 +165,7 @@ def _brief_deck(cast: Cast) -> Iterator[_Card]:
     yield _Card(Kind.STOP_FOR_LONG, (cast.workers[-1],), 1.05 * lease, LONGEST_PAUSE * lease)
     yield _Card(Kind.CUT, (POSTGRES, VALKEY))
     yield _Card(Kind.HOLD, (POSTGRES,), 0.5, 1.0)
+    yield _Card(Kind.SLOW, (POSTGRES,), 0.5, 1.0)
+    yield _Card(Kind.SILENT, (CARRIER,), 0.5, 1.0)
     yield _Card(Kind.FLUSH, (VALKEY,))
     yield _Card(Kind.STORE_FULL, (STORE,), 0.5, 2.0)

@@ -10,13 +10,15 @@ import psycopg
 
 import carrier_truth as truth
 from faults import disturb
+from faults.looks import look
 from faults.plan import Fault
 from faults.scene import Scene, owner_connection
-from invariants import assert_invariants
 
 LOOK_S = 0.1
 SAY_EVERY_S = 5.0
 CHECK_EVERY_S = 30.0
+CALM_EVERY_S = 90.0
+"""Without a check for so long, the next fault waits for one: it needs a moment at which no fault lasts."""
 STANDSTILL_S = 180.0
 """Nothing settles for so long although every fault is over: something is lost."""
 
@@ -85,6 +87,10 @@ class Player:
         scene: with its campaigns under way.
         jobs: call jobs in all, for the live line.
         say: takes a line for people.
+
+    Attributes:
+        happened: the faults so far.
+        looks: how often the invariants were checked while calls went on.
     """
 
     def __init__(self, scene: Scene, jobs: int, say: Callable[[str], None]) -> None:
@@ -95,6 +101,7 @@ class Player:
         # Plain HTTP: without the certificates, which take longer to load than the question to answer.
         self._probe = httpx.Client(timeout=0.5, trust_env=False, verify=False)
         self.happened: list[Happened] = []
+        self.looks = 0
         self._began = self._said = self._checked = time.monotonic()
         self._seen, self._moved = Progress(), time.monotonic()
 
@@ -106,6 +113,7 @@ class Player:
             disturb.begin(self._scene, fault)
             self.happened.append(Happened(fault, time.time()))
         self._until(lambda: not self._open())
+        self._look()
         return self.happened
 
     def until_the_end(self, timeout_s: float) -> None:
@@ -132,7 +140,9 @@ class Player:
         return [item for item in self.happened if item.ready_at is None]
 
     def _is_clear(self, fault: Fault) -> bool:
-        """Whether no earlier fault lasts that concerns the same process or server."""
+        """Whether a check is not overdue, and no earlier fault lasts that concerns the same process or server."""
+        if time.monotonic() - self._checked > CALM_EVERY_S:
+            return False
         return not any(set(item.fault.targets) & set(fault.targets) for item in self._open())
 
     def _until(self, condition: Callable[[], bool]) -> None:
@@ -152,8 +162,12 @@ class Player:
             self._said = clock
             self._say(self._line(now, clock))
         if clock - self._checked > CHECK_EVERY_S and not self._open():
-            self._checked = clock
-            assert_invariants(self._scene.stack.urls.owner, simulator_url=self._scene.stack.simulator_url)
+            self._look()
+
+    def _look(self) -> None:
+        look(self._scene)
+        self.looks += 1
+        self._checked = self._moved = time.monotonic()
 
     def _bring_to_its_end(self, item: Happened) -> None:
         now = time.time()

@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a server, which can cut every connection, refuse new ones, or let nothing through."""
+"""A TCP proxy in front of a server: it can cut every connection, refuse new ones, be late, or let nothing through."""
 
 import asyncio
 import socket
@@ -19,25 +19,28 @@ class Proxy:
     """Stands between the services and a server on loopback; its own port stays the same.
 
     Args:
-        target_port: where the server listens.
+        target_port: where the server listens; may be set until the first connection.
     """
 
-    def __init__(self, target_port: int) -> None:
+    def __init__(self, target_port: int = 0) -> None:
         self.port = free_port()
-        self._target_port = target_port
+        self.target_port = target_port
         self._loop = asyncio.new_event_loop()
         self._writers: set[asyncio.StreamWriter] = set()
         self._flows = asyncio.Event()
         self._flows.set()
         self._accepts = True
+        self._late_s = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._place: socket.socket | None = None
         self._listener: socket.socket | None = None
-        self._thread = threading.Thread(target=self._loop.run_forever, name=f"proxy-{target_port}", daemon=True)
+        self._thread = threading.Thread(target=self._loop.run_forever, name=f"proxy-{self.port}", daemon=True)
 
     @contextmanager
     def running(self) -> Iterator["Proxy"]:
         """Serve from a thread inside the block."""
         self._thread.start()
+        self._soon(self._take_place)
         self._soon(self._listen)
         try:
             yield self
@@ -52,9 +55,10 @@ class Proxy:
         self._soon(self._reset_all)
 
     def refuse(self) -> None:
-        """Reset every connection, and every new one at once, until ``pass_on``."""
+        """Reset every connection and do not listen until ``pass_on``, as where the server has ended."""
 
         def close_the_door() -> None:
+            self._stop_listening()
             self._accepts = False
             self._reset_all()
 
@@ -64,12 +68,23 @@ class Proxy:
         """Let nothing through in either direction, until ``pass_on``: connections stay open and are silent."""
         self._soon(self._flows.clear)
 
+    def slow(self, late_s: float) -> None:
+        """Let each piece of data through so many seconds late, in both directions, until ``pass_on``."""
+
+        def be_late() -> None:
+            self._late_s = late_s
+
+        self._soon(be_late)
+
     def pass_on(self) -> None:
-        """Let everything through again, what was held included."""
+        """Let everything through again and at once, what was held included."""
 
         def open_the_door() -> None:
-            self._accepts = True
+            self._late_s = 0.0
             self._flows.set()
+            if not self._accepts:
+                self._accepts = True
+                self._listen()
 
         self._soon(open_the_door)
 
@@ -85,10 +100,22 @@ class Proxy:
     # Not asyncio.start_server: closed, it forgets a connection that it has accepted and not handed over yet. Here each
     # one has its task from the moment that it is accepted.
 
+    def _take_place(self) -> None:
+        """Bind the port and never listen there: nobody else gets it while the door is closed."""
+        self._place = socket.socket()
+        self._place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, _ON)
+        self._place.bind((LOOPBACK, self.port))
+
     def _listen(self) -> None:
-        self._listener = socket.create_server((LOOPBACK, self.port))
+        self._listener = socket.create_server((LOOPBACK, self.port), reuse_port=True)
         self._listener.setblocking(False)
         self._loop.add_reader(self._listener, self._accept, self._listener)
+
+    def _stop_listening(self) -> None:
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
 
     def _accept(self, listener: socket.socket) -> None:
         try:
@@ -101,9 +128,9 @@ class Proxy:
         task.add_done_callback(self._tasks.discard)
 
     async def _end(self) -> None:
-        assert self._listener is not None
-        self._loop.remove_reader(self._listener)
-        self._listener.close()
+        self._stop_listening()
+        if self._place is not None:
+            self._place.close()
         self._accepts = False
         self._flows.set()
         # Not cancelled, of which the loop complains: whoever was held goes on, and what it opens is reset as well.
@@ -128,7 +155,7 @@ class Proxy:
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            far_reader, far_writer = await asyncio.open_connection(LOOPBACK, self._target_port)
+            far_reader, far_writer = await asyncio.open_connection(LOOPBACK, self.target_port)
         except OSError:
             return
         self._writers.add(far_writer)
@@ -152,6 +179,8 @@ class Proxy:
         """Until one side ends; the servers behind it speak protocols that know no half-closed connection."""
         try:
             while data := await reader.read(_CHUNK):
+                if self._late_s:
+                    await asyncio.sleep(self._late_s)
                 await self._flows.wait()
                 writer.write(data)
                 await writer.drain()

@@ -99,8 +99,9 @@ def _held(runs: Sequence[Result]) -> Iterator[str]:
         ("counters that differ from their rows", ["0" for _ in runs]),
         ("ended as `outcome_unknown`", [f"{run.figures.unknown:,}" for run in runs]),
         ("recordings, each kept once", [f"{run.figures.recordings:,}" for run in runs]),
+        ("checks of every invariant while calls went on", [f"{run.figures.looks:,}" for run in runs]),
         ("slot free after its call's end, p50 / p95 / max s", [_spread(run.figures.slots) for run in runs]),
-        ("the same, outages of api and database included", [_spread(run.figures.slots_in_all) for run in runs]),
+        ("the same, outages included", [_spread(run.figures.slots_in_all) for run in runs]),
         ("duration, min", [f"{run.seconds / 60:.1f}" for run in runs]),
     ):
         yield f"| {title} | {' | '.join(cells)} |"

@@ -15,6 +15,8 @@ from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedVal
 from switchboard_core.migrate.runner import run_migrations
 
 ATTEMPTS_A_FAULT = 50
+MANY = 1_000
+"""Of so many leads more are called again, because they were busy or away, than never reached."""
 RECORDINGS_WITHIN_S = 300.0
 
 Say = Callable[[str], None]
@@ -73,6 +75,19 @@ def played(made: Scene, seed: int, size: Size, say: Say, faults: list[Fault]) ->
         say(f"every fault is over after {time.monotonic() - began:.0f} s; waiting for the rest of the calls")
         player.until_the_end(RECORDINGS_WITHIN_S)
         say("every run has ended; judging")
-        return Result(seed, time.monotonic() - began, judge(made, happened))
+        figures = judge(made, happened, player.looks)
+        check_calls(figures, size.leads)
+        return Result(seed, time.monotonic() - began, figures)
     finally:
         player.close()
+
+
+def check_calls(figures: Figures, leads: int) -> None:
+    """Each lead was called, or nobody knows; and a big run has as many calls as it says.
+
+    Raises:
+        AssertionError: the carrier had fewer calls.
+    """
+    expected = leads if leads >= MANY else figures.jobs - figures.unknown
+    if figures.calls < expected:
+        raise AssertionError(f"only {figures.calls} calls at the carrier, of at least {expected}")

@@ -127,6 +127,14 @@ class CallsBench:
         (found,) = self.attempts(number)
         return found
 
+    def recording(self, recording_id: int) -> Row:
+        """The row of a recording."""
+        return self.rows("SELECT * FROM recordings WHERE id = %s", recording_id)[0]
+
+    def recordings_due(self) -> None:
+        """Let the time pass that recordings wait for; leases stay as they are."""
+        self.execute("UPDATE recordings SET run_after = clock_timestamp()")
+
     def age(self, seconds: float) -> None:
         """Let time go by for every attempt and every job that waits."""
         back = {"by": seconds}

@@ -29,6 +29,16 @@ ACME = mail(
 RAIL = mail("<rail@example.com>", subject="Ihre Rechnung", text="Gesamtbetrag: 1.234,56 EUR", date=DATE)
 LUNCH = mail("<lunch@example.com>", subject="Lunch?", text="It is about $10.")
 
+MAILS = (
+    mail("<1@example.com>", subject="Your invoice", sender="Acme <billing@acme.example>", text="For the office."),
+    mail("<2@example.com>", subject="Hello", text="I have not seen the invoice of Acme yet. " + "More. " * 60),
+    mail("<3@example.com>", subject="Lunch", text="At noon?"),
+)
+"""A mailbox in which people search."""
+
+SAID = "03-rms.wav"
+"""Somebody asks for an invoice, for his office."""
+
 
 @dataclass
 class ReceiptsBench(MailboxBench):

@@ -168,12 +168,12 @@ def test_a_callback_about_somebody_unknown_is_acknowledged(api: RunningApi, reci
 
 
 def test_a_stop_opts_out_at_the_business_of_the_number(api: RunningApi, tenant: Tenant) -> None:
-    form: dict[str, Any] = {"From": "+14155550101", "To": "+14155550100", "Body": " stop "}
+    form = {"MessageSid": f"SM{1:032x}", "From": "+14155550101", "To": "+14155550100", "Body": " stop "}
     answer = signed(api, "/webhooks/twilio/message", form)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/xml; charset=utf-8")
     (entry,) = tenant.viewer.get("/api/opt-outs", params={"channel": "sms"}).json()["items"]
     assert entry["reason"] == "answered STOP"
-    signed(api, "/webhooks/twilio/message", {**form, "Body": "Start"})
+    signed(api, "/webhooks/twilio/message", {**form, "MessageSid": f"SM{2:032x}", "Body": "Start"})
     assert tenant.viewer.get("/api/opt-outs", params={"channel": "sms"}).json()["items"] == []
 
 

@@ -161,6 +161,15 @@ def test_an_address_that_bounces_is_an_error_of_its_own(bench: BroadcastsBench, 
     assert ADA not in task["errors"][0]["message"]
 
 
+def test_an_address_that_cannot_be_written_down_harms_no_other(bench: BroadcastsBench, mails: MailServer) -> None:
+    bench.add_addresses(ADA, "odd@example.org\u202c", BEN)
+    broadcast = bench.work(start(bench))
+    assert (broadcast.status, broadcast.counts.sent, broadcast.counts.bounced) == ("completed", 2, 1)
+    assert recipients_of(mails) == [ADA, BEN]
+    (error,) = bench.task(broadcast)["errors"]
+    assert error["message"].endswith("The address was refused: its domain has characters that no domain may have.")
+
+
 def test_a_lost_answer_is_uncertain_and_never_sent_again(bench: BroadcastsBench, mails: MailServer) -> None:
     bench.add_addresses(ADA)
     mails.plan(LOST_AFTER_ACCEPTING)

@@ -2,19 +2,15 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from random import Random
 
-import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from integration.calls_servers import calls_bench
 from integration.calls_support import CALLER, CallsBench, numbers
-from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey
 from switchboard_core.calls.admission import Admitted, Idle, LookAgain, admit_next
 from switchboard_core.calls.dial import _mark_sent
 from switchboard_core.calls.models import CallAttempt
@@ -34,17 +30,6 @@ ENDS = [
     CallEvent.NOT_SENT,
     CallEvent.OUTCOME_UNKNOWN,
 ]
-
-
-@pytest.fixture(scope="module")
-def servers(postgres: EmbeddedPostgres, migrated_template: str, valkey: EmbeddedValkey) -> Iterator[CallsBench]:
-    with calls_bench(postgres, migrated_template, valkey) as bench:
-        yield bench
-
-
-@pytest.fixture
-def bench(servers: CallsBench) -> CallsBench:
-    return servers.reset()
 
 
 def admit(bench: CallsBench, business_id: int | None = None) -> Admitted | Idle | LookAgain:

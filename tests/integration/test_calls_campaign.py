@@ -27,11 +27,6 @@ def servers(postgres: EmbeddedPostgres, migrated_template: str, valkey: Embedded
         yield bench
 
 
-@pytest.fixture
-def bench(servers: CallsBench) -> CallsBench:
-    return servers.reset()
-
-
 def test_through_every_fault_each_attempt_is_one_call_at_most_and_every_counter_is_right(bench: CallsBench) -> None:
     bench.faults(
         seed=11,

@@ -1,48 +1,27 @@
 """Clean-up on evidence: what is taken over, what fails, what is left alone, and who cleans up at all."""
 
-from collections.abc import Iterator
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
+from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
-from integration.calls_carrier import DisturbedCarrier, KilledError
-from integration.calls_servers import calls_bench
 from integration.calls_support import CallsBench, numbers
-from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey
-from switchboard_core.calls.carrier import Carrier, CarrierCall, CarrierUnavailableError
-from switchboard_core.calls.cleanup import (
-    ANSWER_AWAITED_S,
-    GIVE_UP_AFTER,
-    cleanup_business,
-    cleanup_stuck_dialing_jobs,
-    cleanup_stuck_runs,
-    rebuild_all_slots,
-    run_startup_cleanup,
-    settle_silent,
-)
+from switchboard_api.startup import Startup
+from switchboard_core.calls.cleanup import cleanup_business, cleanup_stuck_runs, rebuild_all_slots
 from switchboard_core.calls.pump import rebuild_slots
 from switchboard_core.calls.schemas import CleanupReport
 from switchboard_core.calls.semaphore import CallSemaphore
 from switchboard_core.calls.service import pause_run
+from switchboard_core.calls.startup import StartupCleanup
 from switchboard_core.runtime import Runtime, make_runtime
 from switchboard_core.settings import ServiceRole
 
 LEAD, OTHER = numbers(2)
 LIMIT_S = 300
 REASON = f"No worker has worked on it for {LIMIT_S} seconds."
-
-
-@pytest.fixture(scope="module")
-def servers(postgres: EmbeddedPostgres, migrated_template: str, valkey: EmbeddedValkey) -> Iterator[CallsBench]:
-    with calls_bench(postgres, migrated_template, valkey) as bench:
-        yield bench
-
-
-@pytest.fixture
-def bench(servers: CallsBench) -> CallsBench:
-    return servers.reset()
 
 
 def as_role(bench: CallsBench, role: ServiceRole | None) -> Runtime:
@@ -64,26 +43,6 @@ def nobody_worked_for(bench: CallsBench, seconds: float) -> None:
     bench.execute("UPDATE outbound_call_runs SET heartbeat_at = clock_timestamp() - make_interval(secs => %s)", seconds)
     bench.execute("UPDATE background_jobs SET lease_until = NULL")
     bench.runtime.redis.flushall()
-
-
-class _Silent(DisturbedCarrier):
-    """Does not answer questions about some calls."""
-
-    def __init__(self, carrier: Carrier, sids: set[str]) -> None:
-        super().__init__(carrier)
-        self._sids = sids
-
-    def fetch(self, call_sid: str) -> CarrierCall | None:
-        if call_sid in self._sids:
-            raise CarrierUnavailableError("503")
-        return super().fetch(call_sid)
-
-
-class _Fatal(DisturbedCarrier):
-    """Whoever asks it is killed before the answer."""
-
-    def fetch(self, call_sid: str) -> CarrierCall | None:
-        raise KilledError(call_sid)
 
 
 class TestStuckRuns:
@@ -146,7 +105,7 @@ class TestStuckRuns:
         bench.await_status(LEAD, "in_progress")
         nobody_worked_for(bench, 10 * LIMIT_S)
         bench.age(10 * LIMIT_S)
-        report = run_startup_cleanup(as_role(bench, ServiceRole.API))
+        report = StartupCleanup(as_role(bench, ServiceRole.API)).run()
         assert report is not None
         assert (report.runs_failed, report.attempts_settled, report.slots) == (0, 0, 1)
         assert bench.view(run.id).status == "running"
@@ -261,7 +220,7 @@ class TestStartup:
         bench.age(100)
         bench.runtime.redis.flushall()
         with capture_logs() as lines:
-            report = run_startup_cleanup(as_role(bench, ServiceRole.API))
+            report = StartupCleanup(as_role(bench, ServiceRole.API)).run()
         assert report == CleanupReport(attempts_checked=1, attempts_settled=1)
         words = [line["event"] for line in lines]
         assert words.index("[STARTUP] Running outbound cleanup") < words.index("[STARTUP] Outbound cleanup complete")
@@ -274,7 +233,7 @@ class TestStartup:
         run = bench.start(LEAD)
         nobody_worked_for(bench, LIMIT_S + 1)
         with capture_logs() as lines:
-            assert run_startup_cleanup(as_role(bench, role)) is None
+            assert StartupCleanup(as_role(bench, role)).run() is None
         assert [line for line in lines if "[STARTUP]" in line["event"]] == []
         assert bench.view(run.id).status == "running"
 
@@ -285,7 +244,7 @@ class TestStartup:
         replicas = [make_runtime(settings, name=f"replica-{number}") for number in range(5)]
         try:
             with capture_logs() as lines, ThreadPoolExecutor(max_workers=5) as pool:
-                reports = list(pool.map(run_startup_cleanup, replicas))
+                reports = list(pool.map(lambda replica: StartupCleanup(replica).run(), replicas))
         finally:
             for replica in replicas:
                 replica.close()
@@ -294,10 +253,33 @@ class TestStartup:
 
     def test_it_runs_again_after_a_minute_but_not_before(self, bench: CallsBench) -> None:
         api = as_role(bench, ServiceRole.API)
-        assert run_startup_cleanup(api) is not None
-        assert run_startup_cleanup(api) is None
+        assert StartupCleanup(api).run() is not None
+        assert StartupCleanup(api).run() is None
         bench.execute("UPDATE maintenance_marks SET at = at - interval '61 s'")
-        assert run_startup_cleanup(api) is not None
+        assert StartupCleanup(api).run() is not None
+
+    def test_one_that_the_database_broke_off_is_begun_again_by_the_same_process(
+        self, bench: CallsBench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = bench.start(LEAD)
+        nobody_worked_for(bench, LIMIT_S + 1)
+        api = as_role(bench, ServiceRole.API)
+        breaks = iter([OperationalError("SELECT", None, Exception("the connection is lost"))])
+
+        def breaks_off_once(runtime: Runtime, *, on_startup: bool) -> CleanupReport:
+            for error in breaks:
+                assert StartupCleanup(api).run() is None, "another replica has to stay away"
+                raise error
+            return cleanup_stuck_runs(runtime, on_startup=on_startup)
+
+        monkeypatch.setattr("switchboard_core.calls.startup.cleanup_stuck_runs", breaks_off_once)
+        with capture_logs() as lines:
+            asyncio.run(Startup(api, first_wait_s=0.01).run())
+        words = [line["event"] for line in lines]
+        assert words.index("startup cleanup not finished; trying again") < words.index(
+            "[STARTUP] Outbound cleanup complete"
+        )
+        assert bench.view(run.id).status == "failed"
 
     def test_it_concludes_nothing_while_the_carrier_is_away(self, bench: CallsBench) -> None:
         bench.script(LEAD, talk_seconds=60)
@@ -306,109 +288,7 @@ class TestStartup:
         bench.await_status(LEAD, "in_progress")
         bench.age(1000)
         bench.faults(query_5xx=1)
-        report = run_startup_cleanup(as_role(bench, ServiceRole.API))
+        report = StartupCleanup(as_role(bench, ServiceRole.API)).run()
         assert report is not None
         assert (report.attempts_checked, report.attempts_settled, report.slots) == (1, 0, 1)
         assert bench.job(LEAD)["status"] == "in_progress"
-
-
-class TestStuckCalls:
-    def test_calls_that_ended_without_a_word_are_settled_and_their_slots_freed(self, bench: CallsBench) -> None:
-        bench.script(OTHER, "busy")
-        run = bench.start(LEAD, OTHER, retry_after_s={})
-        bench.faults(callback_lose=1)
-        bench.dial()
-        bench.dial()
-        bench.await_carrier()
-        assert bench.runtime.slots.active(bench.business_id) == 2
-        bench.age(100)
-        report = cleanup_stuck_dialing_jobs(bench.runtime)
-        assert (report.attempts_checked, report.attempts_settled) == (2, 2)
-        assert [bench.job(lead)["status"] for lead in (LEAD, OTHER)] == ["completed", "busy"]
-        bench.slices(run)
-        bench.check(at_rest=True)
-
-    def test_a_call_that_the_carrier_has_forgotten_ends_after_the_window(self, bench: CallsBench) -> None:
-        bench.script(LEAD, talk_seconds=60)
-        run = bench.start(LEAD)
-        bench.dial()
-        bench.await_status(LEAD, "in_progress")
-        bench.sim("POST", "reset")
-        bench.age(130)
-        assert cleanup_stuck_dialing_jobs(bench.runtime).attempts_settled == 1
-        assert bench.job(LEAD)["reason"] == "outcome_unknown"
-        bench.work_to_the_end(run)
-        assert bench.value("SELECT count(*) FROM call_attempts") == 1
-
-    def test_a_question_that_the_carrier_did_not_answer_is_asked_again_within_seconds(self, bench: CallsBench) -> None:
-        """A fault run found it: one 503 kept the slot for another whole silence, longer than the 30 s promised."""
-        run = bench.start(LEAD)
-        bench.faults(callback_lose=1)
-        bench.dial()
-        bench.await_carrier()
-        bench.age(15.1)
-        bench.faults(query_5xx=1)
-        assert settle_silent(bench.runtime) == CleanupReport(attempts_checked=1)
-        bench.faults()
-        bench.age(0.9)
-        assert settle_silent(bench.runtime) == CleanupReport()  # not at once: a carrier that is away is not stormed
-        bench.age(0.2)
-        assert settle_silent(bench.runtime) == CleanupReport(attempts_checked=1, attempts_settled=1)
-        bench.slices(run)
-        bench.check(at_rest=True)
-
-    def test_a_question_whose_asker_was_killed_is_asked_again_within_seconds(self, bench: CallsBench) -> None:
-        """A fault run found it (seed 34355): the next one asked only after another whole silence."""
-        run = bench.start(LEAD)
-        bench.faults(callback_lose=1)
-        bench.dial()
-        bench.await_carrier()
-        bench.age(15.1)
-        with pytest.raises(KilledError):
-            settle_silent(replace(bench.runtime, carrier=_Fatal(bench.runtime.carrier)))
-        assert settle_silent(bench.runtime) == CleanupReport()  # who asked may still get its answer
-        bench.age(ANSWER_AWAITED_S + 0.1)
-        assert settle_silent(bench.runtime) == CleanupReport(attempts_checked=1, attempts_settled=1)
-        bench.slices(run)
-        bench.check(at_rest=True)
-
-    def test_a_call_that_lives_is_asked_about_once_in_a_silence(self, bench: CallsBench) -> None:
-        bench.script(LEAD, talk_seconds=60)
-        bench.start(LEAD)
-        bench.dial()
-        bench.await_status(LEAD, "in_progress")
-        bench.age(15.1)
-        assert settle_silent(bench.runtime) == CleanupReport(attempts_checked=1)
-        bench.age(ANSWER_AWAITED_S + 0.1)
-        assert settle_silent(bench.runtime) == CleanupReport()
-
-    def test_questions_that_fail_again_and_again_hold_up_no_other(self, bench: CallsBench) -> None:
-        others = numbers(4, 5_553_000)
-        bench.execute("UPDATE businesses SET call_cap = 5")
-        bench.faults(callback_lose=1)
-        bench.start(*others, LEAD)
-        for _ in range(5):
-            bench.dial()
-        bench.await_carrier()
-        bench.age(15.1)
-        refused = {str(bench.attempt(number)["call_sid"]) for number in others}
-        runtime = replace(bench.runtime, carrier=_Silent(bench.runtime.carrier, refused))
-        assert settle_silent(runtime) == CleanupReport(attempts_checked=GIVE_UP_AFTER)
-        bench.age(1.1)
-        assert settle_silent(runtime).attempts_settled == 1
-        assert bench.job(LEAD)["status"] == "completed"
-
-    def test_doing_it_twice_at_once_does_no_harm(self, bench: CallsBench) -> None:
-        leads = numbers(8)
-        run = bench.start(*leads)
-        bench.faults(callback_lose=1)
-        for _ in leads:
-            bench.dial()
-        bench.await_carrier()
-        bench.age(100)
-        with ThreadPoolExecutor(max_workers=4) as pool:
-            settled = [pool.submit(cleanup_stuck_dialing_jobs, bench.runtime) for _ in range(4)]
-            assert sum(report.result().attempts_settled for report in settled) == len(leads)
-        bench.slices(run)
-        assert bench.task(run)["done"] == len(leads)
-        bench.check(at_rest=True)

@@ -1,16 +1,14 @@
 """The carrier's events through the rows: any order, doubled, late, lost; machine detection; recordings."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
 import pytest
 from structlog.testing import capture_logs
 
-from integration.calls_servers import calls_bench
 from integration.calls_support import CallsBench, numbers
 from invariants import assert_invariants
-from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey
 from switchboard_core import crossing
 from switchboard_core.calls import callbacks
 from switchboard_core.calls.cleanup import list_lost_recordings, rebuild_all_slots
@@ -20,17 +18,6 @@ from switchboard_core.calls.settle import Evidence
 from switchboard_core.calls.states import CallEvent
 
 LEAD, OTHER = numbers(2)
-
-
-@pytest.fixture(scope="module")
-def servers(postgres: EmbeddedPostgres, migrated_template: str, valkey: EmbeddedValkey) -> Iterator[CallsBench]:
-    with calls_bench(postgres, migrated_template, valkey) as bench:
-        yield bench
-
-
-@pytest.fixture
-def bench(servers: CallsBench) -> CallsBench:
-    return servers.reset()
 
 
 STORIES = {

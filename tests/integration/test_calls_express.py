@@ -1,6 +1,5 @@
 """The short way of an event against the long one: where it does something, it does the same."""
 
-from collections.abc import Iterator
 from contextlib import suppress
 from itertools import product
 from typing import Any
@@ -11,11 +10,9 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from integration.calls_servers import calls_bench
 from integration.calls_support import CallsBench, Row, numbers
-from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey
 from switchboard_core.calls import callbacks
-from switchboard_core.calls.express import STEPS, Done, Told, apply_at_once, apply_together, goes_on
+from switchboard_core.calls.express import STEPS, Ended, Told, apply_together, end_at_once, goes_on
 from switchboard_core.calls.settle import Evidence, apply_event
 from switchboard_core.calls.states import AttemptState, CallEvent, job_status
 from switchboard_core.crossing import AttemptRef
@@ -47,17 +44,6 @@ TIMES = (
 )
 
 
-@pytest.fixture(scope="module")
-def servers(postgres: EmbeddedPostgres, migrated_template: str, valkey: EmbeddedValkey) -> Iterator[CallsBench]:
-    with calls_bench(postgres, migrated_template, valkey) as bench:
-        yield bench
-
-
-@pytest.fixture
-def bench(servers: CallsBench) -> CallsBench:
-    return servers.reset()
-
-
 class Undone(Exception):  # noqa: N818 - no error: it rolls a transaction back
     """Ends a transaction whose effects have been seen."""
 
@@ -70,7 +56,7 @@ def test_the_short_way_does_what_the_long_way_does_or_nothing(bench: CallsBench,
     for state, (known, evidence) in product(AttemptState, zip(KNOWN, EVIDENCE, strict=True)):
         untouched = _put(bench, state, known)
         long = _by_the_long_way(bench, ref, event, evidence)
-        done = apply_at_once(bench.runtime, ref, event, evidence) is not None
+        done = _by_the_short_way(bench, ref, event, evidence)
         assert _seen(bench) == (long if done else untouched), (state, known, evidence)
         taken += done
     # From each of its sources, whatever is known, but for a carrier's last word and a rule that calls again.
@@ -137,7 +123,8 @@ def test_every_other_event_is_left_to_the_long_way(bench: CallsBench) -> None:
     ref = AttemptRef(bench.business_id, bench.admit().attempt.id)
     untouched = _seen(bench)
     for event in set(CallEvent) - set(STEPS):
-        assert apply_at_once(bench.runtime, ref, event, Evidence()) is None
+        assert not goes_on(event)
+        assert end_at_once(bench.runtime, ref, event, Evidence()) is None
     assert _seen(bench) == untouched
 
 
@@ -150,9 +137,9 @@ def test_the_last_end_wakes_the_run_and_every_end_the_pump(bench: CallsBench, jo
     told: list[TaskSnapshot] = []
     assert run.job_id is not None
     stop = bench.runtime.tasks.subscribe(run.job_id, told.append)
-    done = apply_at_once(bench.runtime, ref, CallEvent.COMPLETED, Evidence())
+    ended = end_at_once(bench.runtime, ref, CallEvent.COMPLETED, Evidence())
     stop()
-    assert done == Done(ended=True, run_id=run.id, job_id=run.job_id)
+    assert ended == Ended(AttemptState.COMPLETED, run.id, run.job_id)
     assert {(change.done, change.version) for change in told} == {(1, bench.task(run)["version"])}
     assert bench.runtime.slots.active(bench.business_id) == 0
     assert bench.runtime.redis.lrange("rq:queue:high", 0, -1) == [f"process_next_{run.job_id}".encode()]
@@ -165,7 +152,7 @@ def test_another_business_has_no_such_call(bench: CallsBench) -> None:
     bench.start(LEAD)
     ref = AttemptRef(bench.another_business(), bench.admit().attempt.id)
     for event in STEPS:
-        assert apply_at_once(bench.runtime, ref, event, Evidence()) is None
+        assert not _by_the_short_way(bench, ref, event, Evidence())
     assert bench.job(LEAD)["status"] == "dialing"
 
 
@@ -175,17 +162,19 @@ def test_who_holds_the_call_is_not_waited_for(bench: CallsBench, table: str) -> 
     ref = AttemptRef(bench.business_id, bench.admit().attempt.id)
     with bench.session() as holder:
         holder.execute(text(f"SELECT 1 FROM {table} FOR NO KEY UPDATE"))
-        assert apply_at_once(bench.runtime, ref, CallEvent.RINGING, Evidence()) is None
-    assert apply_at_once(bench.runtime, ref, CallEvent.RINGING, Evidence()) is not None
+        for event in (CallEvent.RINGING, CallEvent.COMPLETED):
+            assert not _by_the_short_way(bench, ref, event, Evidence())
+    for event in (CallEvent.RINGING, CallEvent.COMPLETED):
+        assert _by_the_short_way(bench, ref, event, Evidence())
 
 
 def test_what_the_database_refuses_is_left_to_the_long_way_and_harms_nothing_behind_it(bench: CallsBench) -> None:
     bench.start(LEAD)
     ref = AttemptRef(bench.business_id, bench.admit().attempt.id)
-    assert apply_at_once(bench.runtime, ref, CallEvent.RINGING, Evidence(call_sid="CA\0")) is None
-    assert apply_at_once(bench.runtime, ref, CallEvent.COMPLETED, Evidence(call_sid="C" * 100)) is None
+    assert not _by_the_short_way(bench, ref, CallEvent.RINGING, Evidence(call_sid="CA\0"))
+    assert not _by_the_short_way(bench, ref, CallEvent.COMPLETED, Evidence(call_sid="C" * 100))
     assert bench.job(LEAD)["status"] == "dialing"
-    assert apply_at_once(bench.runtime, ref, CallEvent.RINGING, Evidence()) is not None
+    assert _by_the_short_way(bench, ref, CallEvent.RINGING, Evidence())
 
 
 def test_a_commit_that_fails_is_an_outage_and_leaves_nothing_half_done(bench: CallsBench) -> None:
@@ -241,6 +230,13 @@ def _put(bench: CallsBench, state: AttemptState, known: dict[str, Any]) -> list[
 def _seen(bench: CallsBench) -> list[Row]:
     """The call's rows; times only as whether they are there."""
     return [_timeless(row) for table in TABLES for row in bench.rows(f"SELECT * FROM {table}")]
+
+
+def _by_the_short_way(bench: CallsBench, ref: AttemptRef, event: CallEvent, evidence: Evidence) -> bool:
+    """Whether it was applied."""
+    if goes_on(event):
+        return apply_together(bench.runtime.database, [Told(ref, event, evidence)]) == [True]
+    return end_at_once(bench.runtime, ref, event, evidence) is not None
 
 
 def _by_the_long_way(bench: CallsBench, ref: AttemptRef, event: CallEvent, evidence: Evidence) -> list[Row]:

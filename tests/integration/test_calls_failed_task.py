@@ -1,29 +1,12 @@
 """A run whose task fails: it ends with the task's reason, and no call job of it waits for ever."""
 
-from collections.abc import Iterator
-
-import pytest
-
-from integration.calls_servers import calls_bench
 from integration.calls_support import CallsBench, numbers
-from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey
 from switchboard_core.calls.schemas import RunView
 from switchboard_core.calls.service import cancel_run
 from switchboard_core.doctor.rows import broken_rows
 
 LIVE, SECOND, THIRD = numbers(3)
-CRASHED = "Its worker crashed, lost the database or ran out of time 5 times in a row, so it was stopped."
-
-
-@pytest.fixture(scope="module")
-def servers(postgres: EmbeddedPostgres, migrated_template: str, valkey: EmbeddedValkey) -> Iterator[CallsBench]:
-    with calls_bench(postgres, migrated_template, valkey) as bench:
-        yield bench
-
-
-@pytest.fixture
-def bench(servers: CallsBench) -> CallsBench:
-    return servers.reset()
+CRASHED = "Its worker crashed or it ran out of time 5 times in a row, so it was stopped."
 
 
 def crash(bench: CallsBench, run: RunView) -> None:

@@ -31,11 +31,6 @@ def servers(postgres: EmbeddedPostgres, migrated_template: str, valkey: Embedded
         yield bench
 
 
-@pytest.fixture
-def bench(servers: CallsBench) -> CallsBench:
-    return servers.reset()
-
-
 def force(bench: CallsBench, run: RunView) -> ForceCancelReport:
     assert run.job_id is not None
     return force_cancel(bench.runtime, bench.business_id, run.job_id)

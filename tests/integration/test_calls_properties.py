@@ -4,14 +4,16 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from redis import Redis
 
 from integration.calls_servers import calls_bench
 from integration.calls_support import CallsBench
-from properties import pure, real
+from properties import pure, real, slots
 from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey
 
 SEED = int(os.environ.get("SWITCHBOARD_TEST_SEED", "3"))
 EVENTS = 250_000
+SLOT_EVENTS = 5_000
 REAL_EVENTS = 300
 
 
@@ -26,6 +28,13 @@ def test_a_million_random_events_keep_slots_states_rates_and_breaker_in_order(se
     seen = pure.walk(EVENTS, seed)
     assert set(seen) == {"admitted", "moved", "late", "no slot", "breaker", "rate", "nothing due"}
     assert seen["admitted"] > EVENTS / 50
+
+
+@pytest.mark.parametrize("seed", [SEED])
+def test_the_slots_in_valkey_are_what_the_model_says(redis_url: str, seed: int) -> None:
+    with Redis.from_url(redis_url) as redis:
+        seen = slots.walk(redis, SLOT_EVENTS, seed)
+    assert min(seen[what] for what in ("taken", "has one", "refused", "released", "not held", "rebuilt", "emptied")) > 0
 
 
 @pytest.mark.parametrize("seed", [SEED])

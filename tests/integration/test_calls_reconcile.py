@@ -1,31 +1,17 @@
 """``switchboard reconcile``: rows that went back in time, held against what the carrier has done since."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from typer.testing import CliRunner
 
-from integration.calls_servers import calls_bench
 from integration.calls_support import CallsBench, numbers
-from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey
 from switchboard_cli.main import app
 from switchboard_core.calls.carrier import CarrierUnavailableError
 from switchboard_core.calls.reconcile import CALLED, Reconciled, reconcile
 from switchboard_core.calls.service import resume_run
 
 LEAD, OTHER, THIRD = numbers(3)
-
-
-@pytest.fixture(scope="module")
-def servers(postgres: EmbeddedPostgres, migrated_template: str, valkey: EmbeddedValkey) -> Iterator[CallsBench]:
-    with calls_bench(postgres, migrated_template, valkey) as bench:
-        yield bench
-
-
-@pytest.fixture
-def bench(servers: CallsBench) -> CallsBench:
-    return servers.reset()
 
 
 def reconciled(bench: CallsBench) -> Reconciled:

@@ -1,15 +1,12 @@
-"""Recordings: who may work on one, how many at once, and what a recorder does with each, good or bad."""
+"""Recordings: what a recorder does with each, good or bad, and with a store in trouble."""
 
 import hashlib
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
-from sqlalchemy import update
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
@@ -17,18 +14,13 @@ from integration.calls_servers import calls_bench
 from integration.calls_support import CallsBench, Row, numbers
 from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey
 from switchboard_core.jobs.kernel import Outcome
-from switchboard_core.recordings.models import Recording
-from switchboard_core.recordings.service import RecordingClaim, claim, downloads_active, record
-from switchboard_core.recordings.states import RecordingStatus
+from switchboard_core.recordings.service import downloads_active
 from switchboard_core.speech.transcribe import TranscriptionProcess
-from switchboard_core.sql import db_now
 from switchboard_recorder.jobs import MAX_RETRIES, RETRIES_WITHOUT_FAULT, Recorder, make_recorder, run_stage
 from switchboard_recorder.store import StoredObject
 from switchboard_recorder.store_file import FileStore
 
-LEAD, OTHER = numbers(2)
-LEASE_S = 10.0
-AT_ONCE = 3
+(LEAD,) = numbers(1)
 
 
 @pytest.fixture(scope="module")
@@ -41,137 +33,10 @@ def servers(
 
 
 @pytest.fixture
-def bench(servers: CallsBench) -> CallsBench:
-    return servers.reset()
-
-
-@pytest.fixture
 def recorder(bench: CallsBench) -> Iterator[Recorder]:
     made = make_recorder(bench.runtime)
     yield made
     made.close()
-
-
-def waiting_recordings(bench: CallsBench, number: int, business_id: int | None = None) -> list[int]:
-    """Rows of recordings that nobody has touched."""
-    business_id = business_id or bench.business_id
-    return [
-        int(
-            bench.value(
-                "INSERT INTO recordings (business_id, recording_sid, call_sid, media_url) "
-                "VALUES (%s, %s, 'CA1', 'http://127.0.0.1:1/none') RETURNING id",
-                business_id,
-                f"RE{business_id}-{at}",
-            )
-        )
-        for at in range(number)
-    ]
-
-
-def take(bench: CallsBench, recording_id: int, business_id: int | None = None) -> RecordingClaim | None:
-    with bench.session(business_id) as session:
-        return claim(session, recording_id, lease_s=LEASE_S, per_business=AT_ONCE)
-
-
-def write(bench: CallsBench, claimed: RecordingClaim, status: RecordingStatus) -> bool:
-    with bench.session(claimed.recording.business_id) as session:
-        return record(session, claimed.recording, {"status": status}, release=True)
-
-
-def row(bench: CallsBench, recording_id: int) -> Row:
-    return bench.rows("SELECT * FROM recordings WHERE id = %s", recording_id)[0]
-
-
-def let_time_pass(bench: CallsBench) -> None:
-    """What waits for a retry is due; leases stay as they are."""
-    bench.execute("UPDATE recordings SET run_after = clock_timestamp()")
-
-
-class TestClaims:
-    def test_three_downloads_of_a_business_at_once_and_the_fourth_waits_for_a_slot(self, bench: CallsBench) -> None:
-        ids = waiting_recordings(bench, 4)
-        claims = [take(bench, recording_id) for recording_id in ids]
-        assert [claimed and claimed.downloading for claimed in claims] == [1, 2, 3, None]
-        assert row(bench, ids[3])["status"] == "pending"
-        assert bench.value("SELECT run_after > clock_timestamp() FROM recordings WHERE id = %s", ids[3])
-        assert claims[0] is not None
-        assert write(bench, claims[0], RecordingStatus.COMPLETED)
-        let_time_pass(bench)
-        assert take(bench, ids[3]) is not None
-
-    def test_another_business_has_slots_of_its_own(self, bench: CallsBench) -> None:
-        other = bench.another_business()
-        for recording_id in waiting_recordings(bench, 3):
-            take(bench, recording_id)
-        assert all(take(bench, recording_id, other) for recording_id in waiting_recordings(bench, 3, other))
-
-    def test_a_recording_is_worked_on_by_one_recorder(self, bench: CallsBench) -> None:
-        (recording_id,) = waiting_recordings(bench, 1)
-        assert take(bench, recording_id) is not None
-        assert take(bench, recording_id) is None
-
-    def test_a_killed_recorders_claim_is_taken_over_and_its_late_word_is_fenced_off(self, bench: CallsBench) -> None:
-        (recording_id,) = waiting_recordings(bench, 1)
-        stopped = take(bench, recording_id)
-        bench.execute("UPDATE recordings SET lease_until = clock_timestamp() - interval '1 s'")
-        successor = take(bench, recording_id)
-        assert stopped is not None
-        assert successor is not None
-        assert successor.recording.attempt == stopped.recording.attempt + 1
-        assert write(bench, stopped, RecordingStatus.FAILED) is False
-        assert row(bench, recording_id)["status"] == "downloading"
-        assert write(bench, successor, RecordingStatus.COMPLETED) is True
-
-    def test_the_slot_of_a_killed_recorder_is_free_when_its_lease_is_over(self, bench: CallsBench) -> None:
-        ids = waiting_recordings(bench, 4)
-        for recording_id in ids[:3]:
-            take(bench, recording_id)
-        bench.execute("UPDATE recordings SET lease_until = clock_timestamp() - interval '1 s'")
-        claimed = take(bench, ids[3])
-        assert claimed is not None
-        assert claimed.downloading == 1
-
-    def test_transcribing_needs_no_download_slot(self, bench: CallsBench) -> None:
-        ids = waiting_recordings(bench, 4)
-        for recording_id in ids[:3]:
-            take(bench, recording_id)
-        bench.execute("UPDATE recordings SET status = 'downloaded' WHERE id = %s", ids[3])
-        claimed = take(bench, ids[3])
-        assert claimed is not None
-        assert claimed.recording.status is RecordingStatus.TRANSCRIBING
-        with bench.session() as session:
-            assert downloads_active(session) == 3
-
-    def test_what_is_over_is_never_claimed_again(self, bench: CallsBench) -> None:
-        (recording_id,) = waiting_recordings(bench, 1)
-        for status in ("completed", "failed", "absent"):
-            bench.execute("UPDATE recordings SET status = %s", status)
-            assert take(bench, recording_id) is None
-
-    def test_many_recorders_at_once_never_have_more_than_three_downloads(self, bench: CallsBench) -> None:
-        ids, most, lock = waiting_recordings(bench, 12), [0], threading.Lock()
-
-        def work_on(recording_id: int) -> None:
-            for _ in range(500):
-                claimed = take(bench, recording_id)
-                if claimed is None:
-                    with bench.session() as session:
-                        session.execute(
-                            update(Recording).where(Recording.id == recording_id).values(run_after=db_now())
-                        )
-                    continue
-                with bench.session() as session:
-                    active = downloads_active(session)
-                with lock:
-                    most[0] = max(most[0], active, claimed.downloading)
-                assert write(bench, claimed, RecordingStatus.COMPLETED)
-                return
-            raise AssertionError("never got a slot")
-
-        with ThreadPoolExecutor(max_workers=8) as pool:
-            list(pool.map(work_on, ids))
-        assert most[0] <= AT_ONCE
-        assert bench.value("SELECT count(*) FROM recordings WHERE status = 'completed'") == 12
 
 
 def recorded(bench: CallsBench, lead: str = LEAD, **outcome: Any) -> int:
@@ -196,7 +61,7 @@ class TestDownloads:
     ) -> None:
         recording_id = recorded(bench)
         outcome, _ = work(recorder, recording_id)
-        found = row(bench, recording_id)
+        found = bench.recording(recording_id)
         assert (outcome, found["status"], found["retries"], found["lease_until"]) == (
             Outcome.FINISHED,
             "completed",
@@ -212,7 +77,7 @@ class TestDownloads:
 
     def test_the_log_has_the_words_that_people_search_for(self, bench: CallsBench, recorder: Recorder) -> None:
         recording_id = recorded(bench)
-        found = row(bench, recording_id)
+        found = bench.recording(recording_id)
         call = {"call_sid": found["call_sid"], "business_id": bench.business_id}
         sid = found["recording_sid"]
         _, lines = work(recorder, recording_id)
@@ -220,7 +85,7 @@ class TestDownloads:
             ("WORKER_PICKED", {**call, "job_type": "download_only", "recording_sid": sid, "retry": 0}),
             ("WORKER_SLOT_ACQUIRED", call),
             ("DOWNLOAD_START", {**call, "recording_sid": sid, "attempt": 1}),
-            ("WORKER_DOWNLOAD_DONE", {**call, "bytes": row(bench, recording_id)["bytes"]}),
+            ("WORKER_DOWNLOAD_DONE", {**call, "bytes": bench.recording(recording_id)["bytes"]}),
             ("WORKER_RELEASE_SLOT", {**call, "reason": "downloaded"}),
             ("RECORDING_SLOT_RELEASED active_after=0/3", {**call, "reason": "downloaded"}),
         ]
@@ -237,7 +102,7 @@ class TestDownloads:
         bench.await_true(lambda: bool(bench.rows("SELECT 1 FROM recordings")), "the announcement")
         recording_id = int(bench.value("SELECT id FROM recordings"))
         _, lines = work(recorder, recording_id)
-        assert row(bench, recording_id)["status"] == "completed"
+        assert bench.recording(recording_id)["status"] == "completed"
         assert bench.report()["recordings"]["asked_too_early"] >= 1
         attempts = [line["attempt"] for line in lines if line["event"] == "DOWNLOAD_START"]
         assert attempts == list(range(1, len(attempts) + 1))
@@ -247,7 +112,7 @@ class TestDownloads:
         recording_id = recorded(bench)
         bench.faults(seed=1, media_cut=0.5)
         work(recorder, recording_id)
-        found = row(bench, recording_id)
+        found = bench.recording(recording_id)
         assert found["status"] == "completed"
         with recorder.store.open(found["object_key"]) as stored:
             assert hashlib.sha256(stored.read()).hexdigest() == found["sha256"]
@@ -260,7 +125,7 @@ class TestDownloads:
 
     def test_a_recording_that_was_never_made_is_not_asked_for(self, bench: CallsBench, recorder: Recorder) -> None:
         recording_id = recorded(bench, recording="too_short")
-        assert row(bench, recording_id)["status"] == "absent"
+        assert bench.recording(recording_id)["status"] == "absent"
         assert work(recorder, recording_id) == (Outcome.FINISHED, [])
         assert bench.report()["recordings"]["downloads"] == 0
 
@@ -272,7 +137,7 @@ class TestDownloads:
             work(stranger, recording_id)
         finally:
             stranger.close()
-        found = row(bench, recording_id)
+        found = bench.recording(recording_id)
         assert found["status"] == "failed"
         assert "check TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN" in found["reason"]
         assert found["finished_at"] is not None
@@ -281,7 +146,7 @@ class TestDownloads:
         recording_id = recorded(bench)
         bench.execute("UPDATE recordings SET media_url = 'http://169.254.169.254/latest/meta-data'")
         work(recorder, recording_id)
-        assert row(bench, recording_id)["status"] == "failed"
+        assert bench.recording(recording_id)["status"] == "failed"
 
     def test_a_recorder_that_lost_its_claim_writes_nothing(self, bench: CallsBench, recorder: Recorder) -> None:
         recording_id = recorded(bench)
@@ -293,7 +158,7 @@ class TestDownloads:
         outcome, lines = work(slow, recording_id)
         assert outcome is Outcome.FINISHED
         assert "recording claim lost: another recorder has taken it over" in [line["event"] for line in lines]
-        assert row(bench, recording_id)["status"] == "downloading"
+        assert bench.recording(recording_id)["status"] == "downloading"
 
 
 class MoodyStore:
@@ -332,16 +197,16 @@ class TestStoresInTrouble:
         away = replace(recorder, store=_store_that_is_away(tmp_path))
         for retries in range(1, MAX_RETRIES + 4):
             outcome, lines = work(away, recording_id)
-            found = row(bench, recording_id)
+            found = bench.recording(recording_id)
             counted = min(retries, RETRIES_WITHOUT_FAULT)
             assert (outcome, found["status"], found["retries"]) == (Outcome.FINISHED, "pending", counted)
             assert lines[-1]["event"] == "RECORDING_SLOT_RELEASED active_after=0/3"
             assert lines[-1]["reason"] == "StoreUnavailableError"
             assert bench.value("SELECT run_after > clock_timestamp() FROM recordings")
-            let_time_pass(bench)
+            bench.recordings_due()
         assert "check that the folder is mounted and writable" in found["reason"]
         work(recorder, recording_id)
-        found = row(bench, recording_id)
+        found = bench.recording(recording_id)
         assert (found["status"], found["retries"], found["reason"]) == ("completed", 0, None)
 
     def test_a_broken_download_after_a_long_outage_of_the_store_is_not_the_last_try(
@@ -352,22 +217,22 @@ class TestStoresInTrouble:
         away = replace(recorder, store=_store_that_is_away(tmp_path))
         for _ in range(MAX_RETRIES + 1):
             work(away, recording_id)
-            let_time_pass(bench)
+            bench.recordings_due()
 
         def fall_over() -> None:
             raise OSError("the line is cut")
 
         work(replace(recorder, store=MoodyStore(recorder.store, before_put=fall_over)), recording_id)
-        assert row(bench, recording_id)["status"] == "pending"
-        let_time_pass(bench)
+        assert bench.recording(recording_id)["status"] == "pending"
+        bench.recordings_due()
         work(recorder, recording_id)
-        assert row(bench, recording_id)["status"] == "completed"
+        assert bench.recording(recording_id)["status"] == "completed"
 
     def test_a_retry_that_is_not_due_is_not_taken(self, bench: CallsBench, recorder: Recorder, tmp_path: Path) -> None:
         recording_id = recorded(bench)
         work(replace(recorder, store=_store_that_is_away(tmp_path)), recording_id)
         assert work(recorder, recording_id) == (Outcome.FINISHED, [])
-        assert row(bench, recording_id)["status"] == "pending"
+        assert bench.recording(recording_id)["status"] == "pending"
 
     def test_an_unexpected_error_is_tried_again_and_fails_in_the_end_with_its_reason(
         self, bench: CallsBench, recorder: Recorder
@@ -379,10 +244,10 @@ class TestStoresInTrouble:
 
         broken = replace(recorder, store=MoodyStore(recorder.store, before_put=fall_over))
         work(broken, recording_id)
-        assert row(bench, recording_id)["retries"] == 1
+        assert bench.recording(recording_id)["retries"] == 1
         bench.execute("UPDATE recordings SET run_after = now(), retries = %s", MAX_RETRIES)
         work(broken, recording_id)
-        found = row(bench, recording_id)
+        found = bench.recording(recording_id)
         assert (found["status"], found["reason"], found["lease_until"]) == ("failed", "the cable is loose", None)
 
     def test_an_unexpected_error_of_a_transcription_gives_the_claim_back(
@@ -402,7 +267,7 @@ class TestStoresInTrouble:
             transcriber=TranscriptionProcess("pocketsphinx"),
         )
         outcome, _ = work(broken, recording_id)
-        found = row(bench, recording_id)
+        found = bench.recording(recording_id)
         assert (outcome, found["status"], found["retries"], found["lease_until"]) == (
             Outcome.FINISHED,
             "downloaded",

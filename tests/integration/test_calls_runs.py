@@ -1,14 +1,11 @@
 """Runs: how they start, expand, pause, resume and are cancelled softly."""
 
-from collections.abc import Iterator
-
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
-from integration.calls_servers import calls_bench
 from integration.calls_support import CallsBench, make_business, numbers
-from migration_support import migration_settings
-from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
+from migration_support import connected, migration_settings
+from switchboard_cli.devstack import DatabaseUrls
 from switchboard_core.calls import service
 from switchboard_core.calls.schemas import RunCreate
 from switchboard_core.calls.service import RunNotFoundError, RunRefusedError
@@ -18,17 +15,11 @@ from switchboard_core.migrate.runner import run_migrations
 from switchboard_core.runtime import make_runtime
 from switchboard_core.settings import Settings
 
-
-@pytest.fixture(scope="module")
-def servers(postgres: EmbeddedPostgres, migrated_template: str, valkey: EmbeddedValkey) -> Iterator[CallsBench]:
-    with calls_bench(postgres, migrated_template, valkey) as bench:
-        yield bench
-
-
-@pytest.fixture
-def bench(servers: CallsBench) -> CallsBench:
-    return servers.reset()
-
+NARROW = (
+    "ALTER TABLE background_jobs DROP CONSTRAINT chk_job_type, "
+    "ADD CONSTRAINT chk_job_type CHECK (job_type = 'delete_receipts_all')"
+)
+"""The constraint as migration 103 leaves it."""
 
 ORDER = RunCreate.model_validate({"name": "Spring", "message": "Hello", "leads": {"all": True}})
 
@@ -52,7 +43,9 @@ class TestStarting:
     def test_a_schema_without_the_job_type_is_refused_and_nothing_is_half_written(
         self, empty_database_urls: DatabaseUrls, redis_url: str
     ) -> None:
-        run_migrations(migration_settings(empty_database_urls), target="103")
+        run_migrations(migration_settings(empty_database_urls))
+        with connected(empty_database_urls.owner) as connection:
+            connection.execute(text(NARROW))
         settings = Settings(_env_file=None, database_url=empty_database_urls.app, redis_url=redis_url)
         runtime = make_runtime(settings, name="old-schema")
         try:

@@ -60,6 +60,13 @@ def test_rows_are_found_by_their_id(world: World, session: Session) -> None:
     assert crossing.businesses(session) == [Ref(business, business)]
 
 
+def test_a_message_of_somebody_is_known_by_the_carriers_id_of_it(world: World, session: Session) -> None:
+    business = world.business()
+    world.run_sql("INSERT INTO incoming_messages (message_sid, business_id) VALUES ('SM1', :id)", id=business)
+    assert crossing.incoming_message(session, "SM1") == Ref(business, business)
+    assert crossing.incoming_message(session, "SM2") is None
+
+
 def test_due_jobs_are_admitted_ripe_and_leased_by_nobody_oldest_first(world: World, session: Session) -> None:
     business = world.business()
     second = world.job(business, after="now() - interval '1 minute'")
@@ -70,6 +77,7 @@ def test_due_jobs_are_admitted_ripe_and_leased_by_nobody_oldest_first(world: Wor
 
     assert crossing.due_background_jobs(session, 10) == [Ref(business, first), Ref(business, second)]
     assert crossing.due_background_jobs(session, 1) == [Ref(business, first)]
+    assert crossing.due_background_jobs(session, 1, queued_ids=[first, 10**18 - 1]) == [Ref(business, second)]
 
 
 def test_businesses_wait_with_their_oldest_job_that_is_not_in_redis(world: World, session: Session) -> None:
@@ -161,6 +169,7 @@ def test_due_recordings_have_work_left_and_no_lease(world: World, session: Sessi
     world.recording(business, lease="now() + interval '1 minute'")
 
     assert crossing.due_recordings(session, 10) == [Ref(business, recording) for recording in due]
+    assert crossing.due_recordings(session, 10, queued_ids=due[:1]) == [Ref(business, due[1])]
 
 
 def test_transcripts_are_searched_within_one_business_best_match_first(world: World, database: Database) -> None:

@@ -1,6 +1,7 @@
-"""The proxy of the fault run: it passes on, cuts, refuses and holds."""
+"""The proxy of the fault run: it passes on, cuts, refuses, is late and holds."""
 
 import socket
+import time
 from collections.abc import Iterator
 from threading import Thread
 
@@ -91,6 +92,37 @@ def test_what_is_held_arrives_when_the_line_is_free_again(proxy: Proxy) -> None:
         proxy.pass_on()
         connection.settimeout(5)
         assert connection.recv(1024) == b"wait"
+
+
+def test_who_is_refused_has_no_connection_at_all(proxy: Proxy) -> None:
+    for _ in range(3):
+        proxy.refuse()
+        with pytest.raises(ConnectionRefusedError):
+            connect(proxy)
+        proxy.pass_on()
+        assert converse(proxy) == b"hello"
+
+
+def test_what_is_slow_comes_late_each_way_until_it_is_passed_on(proxy: Proxy) -> None:
+    with connect(proxy) as connection:
+        proxy.slow(0.2)
+        began = time.monotonic()
+        assert echoed(connection) == b"hello"
+        assert time.monotonic() - began >= 0.4
+        proxy.pass_on()
+        assert echoed(connection) == b"hello"
+
+
+def test_the_server_behind_it_may_be_named_later(proxy: Proxy) -> None:
+    with Proxy().running() as second:
+        second.target_port = proxy.port
+        assert converse(second) == b"hello"
+
+
+def test_it_ends_while_nobody_is_let_in(proxy: Proxy) -> None:
+    proxy.refuse()
+    with pytest.raises(ConnectionRefusedError):
+        connect(proxy)
 
 
 def test_it_ends_while_connections_are_held(proxy: Proxy) -> None:

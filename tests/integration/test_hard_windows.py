@@ -113,11 +113,16 @@ def test_force_cancel_against_a_create_in_flight(here: Window, point: str) -> No
 
 
 def test_a_late_callback_of_attempt_1_while_attempt_2_is_live(here: Window) -> None:
+    """Whatever the carrier still has to say about the first call says nothing about the second one."""
     number = here.lead(outcomes=[{"outcome": "busy"}, {"outcome": "answer", "talk_seconds": 60}])
     here.worker()
-    run = here.start(retry_after_s={"busy": 0})
+    run = here.start(retry_after_s={"busy": 0}, machine_detection="hangup")
     here.stack.await_true(
-        lambda: [attempt["state"] for attempt in here.placed(number)] == ["busy", "in_progress"], "attempt 2"
+        lambda: (
+            [(row["state"], row["answered_by"]) for row in here.placed(number)]
+            == [("busy", None), ("in_progress", "human")]
+        ),
+        "attempt 2 to talk to somebody",
     )
     first, second = here.placed(number)
     job = here.job(number)
@@ -126,33 +131,43 @@ def test_a_late_callback_of_attempt_1_while_attempt_2_is_live(here: Window) -> N
 
     for word in ("initiated", "ringing", "in-progress", "completed", "busy", "failed", "no-answer", "canceled"):
         here.webhook(first["id"], first["call_sid"], word)
+    here.told("amd", first["id"], first["call_sid"], AnsweredBy="machine_start")
+    made = {"RecordingSid": f"RE{number[1:]:0>32}", "RecordingStatus": "completed", "RecordingDuration": "3"}
+    for _ in range(2):
+        here.told("recording", first["id"], first["call_sid"], RecordingUrl="http://127.0.0.1:9/late", **made)
 
     assert [attempt["state"] for attempt in here.placed(number)] == ["busy", "in_progress"]
     assert here.placed(number)[1] | asked == second | asked
     assert (here.job(number)["status"], here.job(number)["attempts"]) == (job["status"], job["attempts"])
+    recordings = here.stack.rows("SELECT attempt_id, call_sid FROM recordings WHERE business_id = %s", here.business_id)
+    assert recordings == [{"attempt_id": first["id"], "call_sid": first["call_sid"]}]
     here.check(at_rest=False)
-    here.webhook(second["id"], second["call_sid"], "completed")
+
+    here.other_side_hangs_up(second["call_sid"])
     here.await_task(run["job_id"], "completed")
-    assert here.job(number)["attempts"] == 2
+    assert (here.job(number)["status"], here.job(number)["attempts"]) == ("completed", 2)
+    here.check()
 
 
 def test_a_slot_freed_while_the_pump_looks(here: Window) -> None:
     """The pump has seen every slot taken and is about to leave; nobody sweeps, so the wake-up alone brings it back."""
     here.stack.change("UPDATE businesses SET call_cap = 1 WHERE id = %s", here.business_id)
-    first, second = here.lead(ring_seconds=60), here.lead()
+    first, second = here.lead(talk_seconds=60), here.lead()
     held = gate(here.stack)
     here.worker(held.at("before_pump_gives_up"), **NO_SWEEP)
     run = here.start()
     held.await_reached()
-    (live,) = here.attempts(first)
+    here.await_job(first, "in_progress")
+    (live,) = here.placed(first)
 
-    here.webhook(live["id"], live["call_sid"], "no-answer")
-    assert here.job(first)["status"] != "ringing"
+    here.other_side_hangs_up(live["call_sid"])
+    here.await_job(first, "completed")
     assert here.attempts(second) == []
     held.open()
 
     here.await_job(second, "completed")
-    here.client.post(f"/api/outbound_calls/jobs/{run['job_id']}/cancel").raise_for_status()
+    here.await_task(run["job_id"], "completed")
+    here.check()
 
 
 def executed(client: redis.Redis) -> int:

@@ -6,19 +6,13 @@ from typing import Any
 
 import pytest
 
-from integration.kernel_support import QUEUE, TASK, Bench, bench, kernel_database, walk
-from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
+from integration.kernel_support import QUEUE, TASK, Bench, bench, walk
+from switchboard_cli.devstack import DatabaseUrls, EmbeddedValkey
 from switchboard_core.jobs.kernel import MAX_CRASHES, Kernel, Outcome
 from switchboard_core.jobs.queueing import admit
 from switchboard_core.jobs.slices import Cursor, Slice, SliceContext
 
 K = 3
-
-
-@pytest.fixture(scope="module")
-def urls(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[DatabaseUrls]:
-    with kernel_database(postgres, migrated_template) as urls:
-        yield urls
 
 
 @pytest.fixture

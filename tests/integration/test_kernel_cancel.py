@@ -6,18 +6,12 @@ from typing import Any
 
 import pytest
 
-from integration.kernel_support import ENDS_ITSELF, Bench, bench, kernel_database, put, walk
-from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
+from integration.kernel_support import ENDS_ITSELF, Bench, bench, put, walk
+from switchboard_cli.devstack import DatabaseUrls, EmbeddedValkey
 from switchboard_core.jobs.kernel import Outcome
 from switchboard_core.jobs.slices import Cursor, Slice, SliceContext
 from switchboard_core.jobs.states import JobStatus
 from switchboard_worker.sweep import Sweep
-
-
-@pytest.fixture(scope="module")
-def urls(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[DatabaseUrls]:
-    with kernel_database(postgres, migrated_template) as urls:
-        yield urls
 
 
 @pytest.fixture

@@ -10,26 +10,14 @@ import pytest
 from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 from sqlalchemy import text
 
-from integration.kernel_support import TASK, Bench, bench, kernel_database, put, walk
-from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
-from switchboard_core.jobs.kernel import MAX_CRASHES, Kernel, Outcome
+from integration.kernel_support import TASK, Bench, bench, put, walk
+from switchboard_cli.devstack import DatabaseUrls, EmbeddedValkey
+from switchboard_core.jobs.kernel import MAX_CRASHES, MAX_SETBACKS, Kernel, Outcome
 from switchboard_core.jobs.lease import Lease
 from switchboard_core.jobs.slices import Cursor, Slice, SliceContext
 from waiting import await_true
 
 LEASE_S = 1.5
-
-
-@pytest.fixture(scope="module")
-def urls(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[DatabaseUrls]:
-    with kernel_database(postgres, migrated_template) as urls:
-        yield urls
-
-
-@pytest.fixture
-def jobs(urls: DatabaseUrls, valkey: EmbeddedValkey) -> Iterator[Bench]:
-    with bench(urls, valkey) as made:
-        yield made
 
 
 @pytest.fixture
@@ -219,9 +207,7 @@ def test_a_job_that_kills_its_worker_again_and_again_is_stopped_with_a_reason(jo
     assert kernel.run_slice(job_id) is Outcome.FINISHED
     row = jobs.job(job_id)
     assert (len(tries), row["status"], row["lease_until"]) == (MAX_CRASHES, "failed", None)
-    assert row["reason"] == (
-        "Its worker crashed, lost the database or ran out of time 5 times in a row, so it was stopped."
-    )
+    assert row["reason"] == "Its worker crashed or it ran out of time 5 times in a row, so it was stopped."
 
 
 def test_a_slice_that_loses_its_database_goes_back_and_is_run_again(jobs: Bench) -> None:
@@ -236,13 +222,47 @@ def test_a_slice_that_loses_its_database_goes_back_and_is_run_again(jobs: Bench)
     kernel, job_id = jobs.kernel(task), jobs.enqueue(payload={"items": 3})
     assert kernel.run_slice(job_id) is Outcome.FINISHED
     row = jobs.job(job_id)
-    assert (row["status"], row["crash_count"], row["lease_until"]) == ("running", 1, None)
+    assert (row["status"], row["crash_count"], row["setbacks"], row["lease_until"]) == ("running", 0, 1, None)
     assert row["run_after"] > row["heartbeat_at"]
+    assert row["reason"].startswith("The last step did not succeed and is tried again: ")
     jobs.set(job_id, "run_after = now()")
     jobs.run(kernel, job_id)
     row = jobs.job(job_id)
-    assert (row["status"], row["crash_count"], row["done"]) == ("completed", 0, 3)
+    assert (row["status"], row["setbacks"], row["reason"], row["done"]) == ("completed", 0, None, 3)
     assert jobs.effects(job_id) == [0, 1, 2]
+
+
+def test_a_database_in_trouble_ends_no_task_however_often_it_refuses_its_slice(jobs: Bench) -> None:
+    in_trouble = True
+
+    def task(ctx: SliceContext, payload: dict[str, Any], cursor: Cursor | None) -> Slice:
+        if in_trouble:
+            ctx.session.execute(text("SET LOCAL statement_timeout = 1"))
+            ctx.session.execute(text("SELECT pg_sleep(1)"))
+        return walk(ctx, payload, cursor)
+
+    kernel, job_id = jobs.kernel(task), jobs.enqueue(payload={"items": 2})
+    waits: list[float] = []
+    for _ in range(3 * MAX_CRASHES):
+        assert kernel.run_slice(job_id) is Outcome.FINISHED
+        [row] = jobs.sql("SELECT extract(epoch FROM run_after - clock_timestamp()) wait FROM background_jobs")
+        waits.append(float(row["wait"]))
+        jobs.set(job_id, "run_after = now()")
+    row = jobs.job(job_id)
+    assert (row["status"], row["crash_count"], row["setbacks"]) == ("running", 0, 3 * MAX_CRASHES)
+    assert waits[0] < 1 < waits[2] < 59 < waits[-1] <= 75
+    in_trouble = False
+    jobs.run(kernel, job_id)
+    assert (jobs.job(job_id)["status"], jobs.effects(job_id)) == ("completed", [0, 1])
+
+
+def test_a_slice_that_the_database_refuses_for_an_hour_is_given_up_with_a_reason(jobs: Bench) -> None:
+    kernel, job_id = jobs.kernel(walk), jobs.enqueue(payload={"items": 2})
+    jobs.set(job_id, f"setbacks = {MAX_SETBACKS}")
+    assert kernel.run_slice(job_id) is Outcome.FINISHED
+    row = jobs.job(job_id)
+    assert row["status"] == "failed"
+    assert row["reason"].startswith("The database refused its last step 60 times in a row, so it was stopped.")
 
 
 def terminate(jobs: Bench, pid: int) -> None:
@@ -270,7 +290,8 @@ def test_a_slice_that_runs_out_of_time_goes_back_and_leaves_the_pool_in_order(jo
     with UnixSignalDeathPenalty(1, JobTimeoutException):  # type: ignore[no-untyped-call]
         assert kernel.run_slice(job_id) is Outcome.FINISHED
     row = jobs.job(job_id)
-    assert (row["status"], row["crash_count"], row["failed"], row["lease_until"]) == ("running", 1, 0, None)
+    assert (row["status"], row["setbacks"], row["failed"], row["lease_until"]) == ("running", 1, 0, None)
+    assert row["crash_count"] == 0  # it waited for the database
     assert jobs.runtime.database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
     jobs.set(job_id, "run_after = now()")
     jobs.run(kernel, job_id)

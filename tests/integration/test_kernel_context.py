@@ -1,6 +1,5 @@
 """``job_context()`` and the connections of tasks: whatever a task does, nothing stays open."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
@@ -9,24 +8,11 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DataError
 
-from integration.kernel_support import TASK, Bench, bench, kernel_database, put
-from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
+from integration.kernel_support import TASK, Bench, put
 from switchboard_core.db import tenant_of
 from switchboard_core.jobs.context import JobContext, active_context, bind_context, job_context
 from switchboard_core.jobs.queueing import queue_job
 from switchboard_core.jobs.slices import Cursor, Slice, SliceContext
-
-
-@pytest.fixture(scope="module")
-def urls(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[DatabaseUrls]:
-    with kernel_database(postgres, migrated_template) as urls:
-        yield urls
-
-
-@pytest.fixture
-def jobs(urls: DatabaseUrls, valkey: EmbeddedValkey) -> Iterator[Bench]:
-    with bench(urls, valkey) as made:
-        yield made
 
 
 def connections(jobs: Bench) -> int:

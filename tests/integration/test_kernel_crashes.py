@@ -13,24 +13,11 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
 
-from integration.kernel_support import Bench, bench, kernel_database, walk
-from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
+from integration.kernel_support import Bench, walk
 from switchboard_core.jobs.kernel import Kernel, Outcome
 
 PAYLOAD = {"items": 7, "a_slice": 2}
 SEEDS = range(6)
-
-
-@pytest.fixture(scope="module")
-def urls(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[DatabaseUrls]:
-    with kernel_database(postgres, migrated_template) as urls:
-        yield urls
-
-
-@pytest.fixture
-def jobs(urls: DatabaseUrls, valkey: EmbeddedValkey) -> Iterator[Bench]:
-    with bench(urls, valkey) as made:
-        yield made
 
 
 class KilledError(BaseException):

@@ -10,8 +10,8 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 from sqlalchemy.exc import ProgrammingError
 
-from integration.kernel_support import TASK, Bench, bench, kernel_database, walk
-from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
+from integration.kernel_support import TASK, Bench, walk
+from switchboard_cli.devstack import EmbeddedValkey
 from switchboard_core.jobs.catalog import UnknownJobTypeError
 from switchboard_core.jobs.models import BackgroundJob
 from switchboard_core.jobs.queueing import SchemaTooOldError, enqueue, queue_job
@@ -21,18 +21,6 @@ from switchboard_core.redis import make_redis
 from switchboard_worker.sweep import Sweep
 
 NOBODY = "redis://127.0.0.1:9/0"
-
-
-@pytest.fixture(scope="module")
-def urls(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[DatabaseUrls]:
-    with kernel_database(postgres, migrated_template) as urls:
-        yield urls
-
-
-@pytest.fixture
-def jobs(urls: DatabaseUrls, valkey: EmbeddedValkey) -> Iterator[Bench]:
-    with bench(urls, valkey) as made:
-        yield made
 
 
 @pytest.fixture

@@ -1,30 +1,15 @@
 """A task that works for a row of its domain: what becomes of the row when the kernel has to fail the task."""
 
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from sqlalchemy.exc import OperationalError
 
-from integration.kernel_support import Bench, bench, kernel_database, put
-from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
+from integration.kernel_support import Bench, put
 from switchboard_core.jobs.kernel import MAX_CRASHES, Kernel, Outcome
 from switchboard_core.jobs.slices import Cursor, FailureFunction, OwningTask, Slice, SliceContext
 from switchboard_core.jobs.states import JobStatus
 
 REASON = "RuntimeError: a defect"
-
-
-@pytest.fixture(scope="module")
-def urls(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[DatabaseUrls]:
-    with kernel_database(postgres, migrated_template) as urls:
-        yield urls
-
-
-@pytest.fixture
-def jobs(urls: DatabaseUrls, valkey: EmbeddedValkey) -> Iterator[Bench]:
-    with bench(urls, valkey) as made:
-        yield made
 
 
 def broken(ctx: SliceContext, _payload: dict[str, Any], _cursor: Cursor | None) -> Slice:

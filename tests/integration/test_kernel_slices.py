@@ -1,31 +1,17 @@
 """Slices: counters equal rows, no item harms another, and no commit is half a slice."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from integration.kernel_support import Bench, bench, kernel_database, put, walk
-from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
+from integration.kernel_support import Bench, put, walk
 from switchboard_core.db import after_commit
 from switchboard_core.jobs.kernel import MAX_ERRORS, Outcome
 from switchboard_core.jobs.queueing import queue_job, wake_now
 from switchboard_core.jobs.slices import Cursor, Slice, SliceContext
 from switchboard_core.jobs.states import JobStatus
-
-
-@pytest.fixture(scope="module")
-def urls(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[DatabaseUrls]:
-    with kernel_database(postgres, migrated_template) as urls:
-        yield urls
-
-
-@pytest.fixture
-def jobs(urls: DatabaseUrls, valkey: EmbeddedValkey) -> Iterator[Bench]:
-    with bench(urls, valkey) as made:
-        yield made
 
 
 def assert_counters_equal_rows(jobs: Bench, job_id: int) -> None:

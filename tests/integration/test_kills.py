@@ -35,7 +35,7 @@ SIZE = Size(
     lease_s=3.0,
     brief=True,
 )
-FAULTS = 7
+FAULTS = 9
 """Each kind that a slice has time for, once."""
 
 

@@ -10,19 +10,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.orm import Session
 
 from integration.api_support import assert_problem, running_api
-from integration.kernel_support import QUEUE, TASK, Bench, bench, kernel_database, walk
+from integration.kernel_support import TASK, Bench, bench, kernel_database, walk
 from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
-from switchboard_core import crossing
 from switchboard_core.calls.policy import BREAKER_MAX_OPEN_S, Breaker
-from switchboard_core.jobs.queueing import admit
 from switchboard_worker.sweep import Sweep
 from waiting import await_true
-
-LONG = 100_000
-FEW = 200
 
 
 @pytest.fixture(scope="module")
@@ -114,40 +108,3 @@ def test_a_carrier_that_is_away_for_an_hour_is_probed_a_few_times_and_not_by_all
     assert breaker.open_until <= now + timedelta(seconds=1.25 * BREAKER_MAX_OPEN_S)
     assert len({Breaker(9, None).after(ok=False, now=now, jitter=each / 10).open_until for each in range(10)}) == 10
     assert breaker.after(ok=True, now=now) == Breaker(0, None)
-
-
-def test_however_long_a_queue_is_few_of_its_rows_are_read(jobs: Bench) -> None:
-    jobs.sql(
-        "INSERT INTO background_jobs (business_id, job_type, queue, payload) "
-        "SELECT %s, %s, %s, '{\"items\": 1}' FROM generate_series(1, %s)",
-        jobs.business_id,
-        TASK,
-        QUEUE,
-        LONG,
-    )
-    jobs.sql("ANALYZE background_jobs")
-    database, transport = jobs.runtime.database, jobs.runtime.transport
-    with database.crossing() as session:
-        assert [ref.business_id for ref in crossing.businesses_with_waiting_jobs(session)] == [jobs.business_id]
-        assert _rows_read(session) < FEW
-    with database.tenant(jobs.business_id) as session:
-        assert admit(session, transport, QUEUE) == jobs.runtime.settings.jobs_admitted_per_business
-        assert _rows_read(session) < FEW
-    with database.tenant(jobs.business_id) as session:
-        assert admit(session, transport, QUEUE) == 0
-        assert _rows_read(session) < FEW
-    with database.crossing() as session:
-        assert len(crossing.due_background_jobs(session, 1000)) == jobs.runtime.settings.jobs_admitted_per_business
-        assert _rows_read(session) < FEW
-
-
-def _rows_read(session: Session) -> int:
-    """Rows of background jobs that this transaction has read, through whatever function or index."""
-    return int(
-        session.execute(
-            text(
-                "SELECT coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0) FROM pg_stat_xact_all_tables "
-                "WHERE relname = 'background_jobs'"
-            )
-        ).scalar_one()
-    )

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from imap_server import HOST, PASSWORD, USER, ImapServer, imap_server
-from integration.kernel_support import Bench, bench, kernel_database
+from integration.kernel_support import Bench, bench
 from integration.receipts_support import Office, office
 from mail_server import LOST_AFTER_ACCEPTING, LOST_WITHOUT_ACCEPTING, Mail, MailServer, mail_server
 from slice_kills import World, check_kills
-from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
+from switchboard_cli.devstack import DatabaseUrls, EmbeddedValkey
 from switchboard_core.jobs.slices import Cursor, Slice, SliceContext
 from switchboard_core.outbox.archive import ABSENT, FOUND, settle_uncertain
 from switchboard_core.outbox.states import MessageState
@@ -20,12 +20,6 @@ from switchboard_worker.tasks.receipts import tasks
 SETTINGS = {"outbox_archive_grace_seconds": 0.001}
 FOLDER = "Sent receipts"
 PLACE = {"address": USER, "host": HOST, "security": "none", "username": USER, "password": PASSWORD, "folder": FOLDER}
-
-
-@pytest.fixture(scope="module")
-def urls(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[DatabaseUrls]:
-    with kernel_database(postgres, migrated_template) as urls:
-        yield urls
 
 
 @pytest.fixture(scope="module")

@@ -5,22 +5,16 @@ from contextlib import contextmanager
 
 import pytest
 
-from integration.kernel_support import Bench, bench, kernel_database
+from integration.kernel_support import Bench, bench
 from integration.receipts_support import Office, office
 from mail_server import PUT_OFF, MailServer, mail_server
 from slice_kills import World, check_kills
-from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
+from switchboard_cli.devstack import DatabaseUrls, EmbeddedValkey
 from switchboard_core.outbox import service as outbox
 from switchboard_core.outbox.states import Channel, MessageState
 from switchboard_core.receipts import service
 from switchboard_core.receipts.models import Receipt
 from switchboard_worker.tasks.receipts import tasks
-
-
-@pytest.fixture(scope="module")
-def urls(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[DatabaseUrls]:
-    with kernel_database(postgres, migrated_template) as urls:
-        yield urls
 
 
 @pytest.fixture(scope="module")

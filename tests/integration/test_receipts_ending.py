@@ -5,22 +5,16 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import REGISTRY
 
-from integration.kernel_support import Bench, bench, kernel_database
+from integration.kernel_support import Bench, bench
 from integration.receipts_support import Office, office
 from mail_server import PUT_OFF, MailServer, mail_server
-from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
+from switchboard_cli.devstack import DatabaseUrls, EmbeddedValkey
 from switchboard_core.outbox.states import MessageState
 from switchboard_core.receipts import service
 from switchboard_worker.sweep import Sweep
 
 ON_ITS_WAY = "state = 'sending', attempt = attempt + 1, lease_until = clock_timestamp() + interval '1 minute'"
 HANDED_OVER = f"{ON_ITS_WAY}, handed_over_at = clock_timestamp()"
-
-
-@pytest.fixture(scope="module")
-def urls(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[DatabaseUrls]:
-    with kernel_database(postgres, migrated_template) as urls:
-        yield urls
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from pypdf import PdfReader
 
-from integration.kernel_support import Bench, bench, kernel_database
+from integration.kernel_support import Bench, bench
 from integration.receipts_support import Office, office
 from mail_server import (
     DROP_BEFORE_DATA,
@@ -24,7 +24,7 @@ from mail_server import (
     MailServer,
     mail_server,
 )
-from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
+from switchboard_cli.devstack import DatabaseUrls, EmbeddedValkey
 from switchboard_core.outbox import service as outbox
 from switchboard_core.outbox.states import MessageState
 from switchboard_core.receipts import service
@@ -32,12 +32,6 @@ from switchboard_core.receipts.schemas import UserIn
 
 # A lease so long that nothing is renewed while a test looks at the connections in use.
 SETTINGS = {"outbox_max_tries": 4, "lease_seconds": 100}
-
-
-@pytest.fixture(scope="module")
-def urls(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[DatabaseUrls]:
-    with kernel_database(postgres, migrated_template) as urls:
-        yield urls
 
 
 @pytest.fixture(scope="module")

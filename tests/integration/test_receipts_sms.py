@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from integration.kernel_support import Bench, bench, kernel_database
-from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
+from integration.kernel_support import Bench, bench
+from switchboard_cli.devstack import DatabaseUrls, EmbeddedValkey
 from switchboard_core.calls.carrier import AnswerLostError, NotSentError, RejectedError
 from switchboard_core.outbox import service
 from switchboard_core.outbox.models import OutgoingMessage
@@ -14,12 +14,6 @@ from switchboard_core.outbox.send import SendResult, SkipMessageError, send_sms
 from switchboard_core.outbox.states import Channel, MessageEvent, MessageState
 
 Send = Callable[[str, Callable[[], None]], str]
-
-
-@pytest.fixture(scope="module")
-def urls(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[DatabaseUrls]:
-    with kernel_database(postgres, migrated_template) as urls:
-        yield urls
 
 
 @pytest.fixture(scope="module")

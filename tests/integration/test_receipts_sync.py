@@ -12,22 +12,15 @@ import pytest
 
 from imap_proxy import imap_proxy
 from imap_server import ImapServer, imap_server, mail
-from integration.kernel_support import bench, kernel_database
+from integration.kernel_support import Bench
 from integration.mailbox_search_support import ACME, DATE, LUNCH, PDF, RAIL, ReceiptsBench
 from integration.mailbox_support import killed
 from slice_kills import some_of
-from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
 from switchboard_core.jobs.kernel import Outcome
 from switchboard_core.mailbox import receipts_sync, service
 from switchboard_core.mailbox.service import MailboxNotFoundError
 
 SEED = 20260126
-
-
-@pytest.fixture(scope="module")
-def urls(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[DatabaseUrls]:
-    with kernel_database(postgres, migrated_template) as urls:
-        yield urls
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +30,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImapServer]:
 
 
 @pytest.fixture
-def box(urls: DatabaseUrls, valkey: EmbeddedValkey, server: ImapServer) -> Iterator[ReceiptsBench]:
+def box(jobs: Bench, server: ImapServer) -> ReceiptsBench:
     server.wipe()
-    with bench(urls, valkey) as jobs:
-        yield ReceiptsBench(jobs, server)
+    return ReceiptsBench(jobs, server)
 
 
 def many(number: int) -> list[bytes]:

@@ -13,7 +13,7 @@ from sqlalchemy.types import BigInteger, Boolean, Date, DateTime, Float, Numeric
 
 from migration_support import connected, migration_settings, opened
 from switchboard_cli.devstack import APP_ROLE, DatabaseUrls, EmbeddedPostgres
-from switchboard_core.migrate import CODE_SEQ, SchemaVerdict, check_schema, run_migrations
+from switchboard_core.migrate import CODE_SEQ, REQUIRED_SCHEMA_SEQ, SchemaVerdict, check_schema, run_migrations
 
 POLICY = "row-level security policy"
 # Values that a CHECK wants; every other column without a default gets something of its type.
@@ -259,10 +259,16 @@ def test_a_service_accepts_the_migrated_database(tenants: Tenants) -> None:
     assert (verdict.ok, verdict.schema_seq) == (True, CODE_SEQ)
 
 
-def test_a_service_accepts_an_older_schema_that_it_can_work_on(empty_database_urls: DatabaseUrls) -> None:
-    run_migrations(migration_settings(empty_database_urls), target="103")
+def test_a_service_accepts_the_oldest_schema_that_it_can_work_on_and_none_before(
+    empty_database_urls: DatabaseUrls,
+) -> None:
+    run_migrations(migration_settings(empty_database_urls), target=str(REQUIRED_SCHEMA_SEQ - 1))
     verdict = verdict_of(empty_database_urls.app)
-    assert (verdict.ok, verdict.schema_seq) == (True, 103)
+    assert (verdict.ok, verdict.schema_seq) == (False, REQUIRED_SCHEMA_SEQ - 1)
+    assert "older than this release needs" in verdict.sentence
+    run_migrations(migration_settings(empty_database_urls), target=str(REQUIRED_SCHEMA_SEQ))
+    verdict = verdict_of(empty_database_urls.app)
+    assert (verdict.ok, verdict.schema_seq) == (True, REQUIRED_SCHEMA_SEQ)
 
 
 def test_a_service_is_told_that_the_database_was_never_migrated(empty_database_urls: DatabaseUrls) -> None:

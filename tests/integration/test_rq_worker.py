@@ -193,13 +193,18 @@ def test_heartbeats_go_on_while_a_slice_runs(shop: Workshop, worker: Worker) -> 
     shop.await_status(job_id, "completed")
 
 
+def called_off(row: Mapping[str, Any]) -> bool:
+    """Whether one slice was; it is the database's fault where a statement ran, and the task's own otherwise."""
+    return bool(row["crash_count"] + row["setbacks"] == 1)
+
+
 def test_the_time_of_a_slice_is_limited(shop: Workshop, worker: Worker) -> None:
     first, held = shop.gated_job()
     held.await_slice(0)
     job_id, gate = shop.gated_job()
     shop.jobs.runtime.transport.push(background_wakeup(TASK, job_id, QUEUE, 1))  # of one second
     held.open()
-    await_true(lambda: shop.jobs.job(job_id)["crash_count"] == 1, "the slice to be called off")
+    await_true(lambda: called_off(shop.jobs.job(job_id)), "the slice to be called off")
     worker.await_log("slice not committed; the job goes back to its queue")
     gate.open()
     shop.await_status(first, "completed")

@@ -1,5 +1,6 @@
 """The sweep: whatever was lost between PostgreSQL and Redis is put right, and what lives is left alone."""
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,8 +13,11 @@ from sqlalchemy import text
 
 from integration.kernel_support import TASK, Bench, bench, kernel_database, walk
 from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
+from switchboard_core.calls.schemas import CleanupReport
 from switchboard_core.jobs.slices import Slice
-from switchboard_worker.sweep import Sweep
+from switchboard_core.runtime import Runtime
+from switchboard_worker import sweep as sweep_module
+from switchboard_worker.sweep import BATCH, Sweep, _Part
 from waiting import await_true
 
 _END_THE_OTHERS = """
@@ -37,6 +41,10 @@ def jobs(urls: DatabaseUrls, valkey: EmbeddedValkey) -> Iterator[Bench]:
 @pytest.fixture
 def sweep(jobs: Bench) -> Sweep:
     return Sweep(jobs.runtime)
+
+
+def parts_of(sweep: Sweep) -> list[_Part]:
+    return [*sweep._asking, *sweep._mending]
 
 
 def ids_of(queued: list[str]) -> list[int]:
@@ -161,11 +169,105 @@ def test_one_process_sweeps_at_a_time(jobs: Bench, sweep: Sweep) -> None:
     jobs.enqueue(payload={"items": 1})
     jobs.forget_queues()
     with jobs.runtime.database.crossing() as other:
-        other.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('switchboard.sweep', 0))"))
+        for part in parts_of(sweep):
+            other.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": part.lock_name})
         assert sweep.tick() is False
         assert jobs.queued() == []
     assert sweep.tick() is True
     assert len(jobs.queued()) == 1
+
+
+def test_a_part_that_another_process_is_at_keeps_no_other_from_being_done(jobs: Bench, sweep: Sweep) -> None:
+    job_id = jobs.enqueue(payload={"items": 1})
+    jobs.forget_queues()
+    with jobs.runtime.database.crossing() as other:
+        other.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('switchboard.sweep.old tasks deleted', 0))"))
+        assert sweep.tick() is True
+    assert ids_of(jobs.queued()) == [job_id]
+
+
+def test_a_part_that_outlasts_its_lock_keeps_no_other_from_being_done(
+    urls: DatabaseUrls, valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with bench(urls, valkey, lease_seconds=1.25) as jobs:  # PostgreSQL ends a transaction that idles for a second
+
+        def slow(_sweep: Sweep) -> int:
+            await_true(
+                lambda: (
+                    not jobs.sql(
+                        "SELECT pid FROM pg_locks JOIN pg_stat_activity USING (pid) "
+                        "WHERE locktype = 'advisory' AND datname = current_database()"
+                    )
+                ),
+                "the end of the lock's transaction",
+            )
+            return 0
+
+        monkeypatch.setattr(Sweep, "settle_abandoned_messages", slow)
+        job_id = jobs.enqueue(payload={"items": 1})
+        jobs.forget_queues()
+        assert Sweep(jobs.runtime).tick() is True
+        assert ids_of(jobs.queued()) == [job_id]
+        assert "the sweep lost a lock; it goes on" in jobs.said("warning")
+
+
+def test_a_carrier_that_hangs_keeps_no_job_from_being_queued(
+    jobs: Bench, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    asked, answered = threading.Event(), threading.Event()
+
+    def hang(_runtime: Runtime) -> CleanupReport:
+        asked.set()
+        answered.wait(60)
+        return CleanupReport()
+
+    monkeypatch.setattr(sweep_module, "settle_silent", hang)
+    sweep = Sweep(jobs.runtime)
+    request.addfinalizer(sweep.stop)
+    request.addfinalizer(answered.set)
+    sweep.start()
+    assert asked.wait(30)
+    job_id = jobs.enqueue(payload={"items": 1})
+    jobs.forget_queues()
+    await_true(lambda: ids_of(jobs.queued()) == [job_id], "the wake-up, while the carrier hangs")
+
+
+def test_what_is_queued_already_hides_nothing_that_became_due_later(jobs: Bench, sweep: Sweep) -> None:
+    """More than a batch of older jobs waits in Redis, and the one that became due last is lost."""
+    jobs.sql(
+        "INSERT INTO background_jobs (business_id, job_type, queue, status, admitted_at, run_after) "
+        "SELECT %s, %s, 'maintenance', 'pending', now(), now() - interval '1 min' FROM generate_series(1, %s)",
+        jobs.business_id,
+        TASK,
+        BATCH,
+    )
+    assert sweep.enqueue_due_jobs() == BATCH
+    lost = jobs.enqueue(payload={"items": 1}, business_id=jobs.another_business())
+    jobs.runtime.transport.drop(f"{TASK}_{lost}")
+    assert sweep.tick() is True
+    assert lost in ids_of(jobs.queued())
+    assert len(jobs.queued()) == BATCH + 1
+
+
+def test_all_that_an_emptied_redis_lost_is_queued_at_once(
+    jobs: Bench, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep_module, "BATCH", 2)
+    strange = jobs.enqueue(payload={"items": 1})
+    ids = [jobs.enqueue(payload={"items": 1}, business_id=jobs.another_business()) for _ in range(5)]
+    jobs.set(strange, "job_type = 'broadcast'")
+    jobs.forget_queues()
+    assert sweep.enqueue_due_jobs() == 6
+    assert sorted(ids_of(jobs.queued()[1:])) == ids
+    assert sweep.enqueue_due_jobs() == 0
+
+
+def test_an_id_in_redis_that_is_nobody_s_harms_nothing(jobs: Bench, sweep: Sweep) -> None:
+    jobs.runtime.redis.rpush("rq:queue:maintenance", f"{TASK}_{10**30}", f"{TASK}_", "strange", f"process_next_{1}")
+    job_id = jobs.enqueue(payload={"items": 1})
+    jobs.runtime.transport.drop(f"{TASK}_{job_id}")
+    assert sweep.enqueue_due_jobs() == 1
+    assert f"{TASK}_{job_id}" in jobs.queued()
 
 
 def test_a_part_that_fails_keeps_no_other_from_its_work(

@@ -145,7 +145,7 @@ def test_clean_up(jobs: Bench, tasks: BackgroundTaskManager) -> None:
     theirs = jobs.enqueue(business_id=jobs.another_business())
     jobs.set(theirs, "status = 'failed', finished_at = now() - interval '400 days'")
     with jobs.runtime.database.tenant(jobs.business_id) as session:
-        assert tasks.clean_up(session, timedelta(days=30)) == 1
+        assert tasks.clean_up(session, timedelta(days=30), limit=10) == 1
     left = [row["id"] for row in jobs.sql("SELECT id FROM background_jobs ORDER BY id")]
     assert left == [recent, running, theirs]
 

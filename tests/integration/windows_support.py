@@ -16,7 +16,7 @@ from invariants import assert_invariants
 from stack import Stack
 from switchboard_cli.devstack import ManagedProcess
 from switchboard_core import failpoints
-from switchboard_simulator.settings import DEMO_AUTH_TOKEN
+from switchboard_simulator.settings import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN
 
 RUN = {"name": "Window", "message": "Hello {name}", "leads": {"all": True}, "record": False}
 
@@ -98,10 +98,20 @@ class Window:
 
     def webhook(self, attempt_id: object, call_sid: str, status: str) -> None:
         """A signed status callback, as the carrier sends it."""
-        url = f"{self.stack.api_url}/webhooks/twilio/status?attempt={attempt_id}&business={self.business_id}"
-        form = {"CallSid": call_sid, "CallStatus": status, "AccountSid": "AC00000000000000000000000000000001"}
+        self.told("status", attempt_id, call_sid, CallStatus=status)
+
+    def told(self, kind: str, attempt_id: object, call_sid: str, **said: str) -> None:
+        """A signed callback about a call: ``status``, ``amd`` or ``recording``."""
+        url = f"{self.stack.api_url}/webhooks/twilio/{kind}?attempt={attempt_id}&business={self.business_id}"
+        form = {"CallSid": call_sid, "AccountSid": DEMO_ACCOUNT_SID, **said}
         signature = RequestValidator(DEMO_AUTH_TOKEN).compute_signature(url, form)
         httpx.post(url, data=form, headers={"X-Twilio-Signature": signature}, timeout=20).raise_for_status()
+
+    def other_side_hangs_up(self, call_sid: str) -> None:
+        """End a conversation at the carrier, which then says so itself."""
+        url = f"{self.stack.simulator_url}/2010-04-01/Accounts/{DEMO_ACCOUNT_SID}/Calls/{call_sid}.json"
+        carrier = (DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN)
+        httpx.post(url, data={"Status": "completed"}, auth=carrier, timeout=20).raise_for_status()
 
     def check(self, *, at_rest: bool = True) -> None:
         """Hold every invariant against rows, Redis and carrier."""

@@ -56,6 +56,8 @@ class Walk:
     cap: int = 3
     failures: int = 0
     breaker_open: bool = False
+    conversations: set[uuid.UUID] = field(default_factory=set)
+    """Who was live when the breaker's time was over: none of them is its probe."""
     paused: set[int] = field(default_factory=set)
     turns: list[int] = field(default_factory=list)
     jobs: dict[int, Job] = field(default_factory=dict)
@@ -138,7 +140,8 @@ class Walk:
             return "every slot is taken"
         if self.breaker_open:
             return "the breaker is open"
-        if self.failures >= BREAKER_THRESHOLD and self.live:
+        probes = {attempt.row.id for attempt in self.live} - self.conversations
+        if self.failures >= BREAKER_THRESHOLD and probes:
             return "a probe is on its way to the carrier"
         if set(self.turns) <= self.paused:
             return "no run is running"
@@ -204,6 +207,7 @@ class Walk:
         if self.breaker_open and self.dice.random() < 0.7:
             self.bench.execute("UPDATE businesses SET breaker_open_until = clock_timestamp()")
             self.breaker_open = False
+            self.conversations = {attempt.row.id for attempt in self.live}
 
     def _pause_or_resume(self) -> None:
         run_id = self.dice.choice(self.turns)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from security.fuzz.__main__ import Verdict, fuzzing
+from security.fuzz.sender import leaked
 from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey
 
 SEED = 20261122
@@ -34,3 +35,23 @@ def test_every_operation_is_tried_and_many_succeed(verdict: Verdict) -> None:
     assert verdict.untouched() == []
     assert verdict.sender.foreign_ids > 0
     assert sum(count > 0 for count in verdict.sender.successes.values()) > len(verdict.sender.successes) / 3
+
+
+def test_chains_use_what_came_back(verdict: Verdict) -> None:
+    chained = verdict.sender.chained
+    assert chained.steps >= chained.linked > 0, chained
+
+
+def test_rows_without_a_mark_are_known_by_numbers_and_addresses(verdict: Verdict) -> None:
+    marked, (other, _) = verdict.sender.bystander, verdict.sender.actors
+    client = marked.tenant.viewer
+    shown = {
+        marked.lead_phone: client.get(f"/api/outbound_calls/runs/{marked.ids['run_id']}/calls"),
+        marked.caller_id: client.get("/api/business"),
+        marked.lead_email: client.get("/api/leads"),
+    }
+    for private, answer in shown.items():
+        assert leaked(answer.text, "", [other]) == []
+        assert private.lstrip("+") in leaked(answer.text, "", [marked]), answer.text
+        assert private.lstrip("+") not in leaked(answer.text, f"?q={private}", [marked])
+    assert marked.mark not in shown[marked.lead_phone].text

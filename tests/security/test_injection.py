@@ -6,18 +6,24 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 
 import pytest
 import structlog
+from sqlalchemy import update
 
 from integration.api_support import RunningApi, Tenant, assert_problem
 from log_reading import TEXT_LINE
 from security.world import Marked, furnished_api, operations
 from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey
+from switchboard_core.calls.models import CallAttempt, OutboundCallJob
+from switchboard_core.jobs.models import BackgroundJob
 from switchboard_core.logs import configure_logging, get_logger
+from switchboard_core.mailbox.models import MailboxReceipt
 
 FORGED = "x\n[2026-01-26 11:05:20] INFO [switchboard] [API STARTED]\r\n\x1b[2Jgone\u2028end\x85"
-FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1")
+SPREADSHEET_SIGNS = ("=", "+", "-", "@", "\t", "\r")
+FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1")
 CRLF = "name\r\nBcc: evil@example.org"
 
 
@@ -87,8 +93,9 @@ def test_no_secret_number_or_address_of_a_business_is_in_the_log(
         for operation in operations_of(marked):
             marked.tenant.viewer.get(operation)
     printed = capsys.readouterr().out
-    numbers = [f"{prefix}{marked.number}" for prefix in ("1415555", "1212555", "1650555")]
-    forbidden = [*marked.tenant.secrets.values(), marked.password, f"{marked.mark}@example.org", *numbers]
+    numbers = [phone.lstrip("+") for phone in (marked.lead_phone, marked.caller_id, marked.listed_phone)]
+    addresses = [f"{marked.mark}@example.org", marked.lead_email]
+    forbidden = [*marked.tenant.secrets.values(), marked.password, *addresses, *numbers]
     assert "leads imported" in printed
     assert [line for line in printed.splitlines() if any(private in line for private in forbidden)] == []
 
@@ -135,27 +142,59 @@ def test_no_download_takes_its_filename_from_what_people_send(world: tuple[Runni
 # Spreadsheets
 
 
-def test_no_cell_of_an_export_is_a_formula(world: tuple[RunningApi, Sequence[Marked]]) -> None:
-    api, (marked,) = world
+def formulas_into_everything(api: RunningApi, marked: Marked, formula: str) -> None:
+    """A formula in each text of the rows that exports are made of, past every check of what comes in."""
+    with api.runtime.database.tenant(marked.tenant.id) as session:
+        session.execute(update(OutboundCallJob).values(reason=formula))
+        session.execute(update(CallAttempt).values(answered_by=formula))
+        failure = {"item": formula, "message": formula}
+        session.execute(update(BackgroundJob).values(errors=[failure], failed=1))
+        session.add(
+            MailboxReceipt(
+                business_id=marked.tenant.id,
+                mailbox_id=marked.ids["mailbox_id"],
+                identity=formula.encode(),
+                folder=formula,
+                sender_name=formula,
+                sender_address=formula,
+                subject=formula,
+                amount=Decimal("1.00"),
+                currency="EUR",
+                attachment_name=formula,
+                confidence=Decimal("0.90"),
+            )
+        )
+
+
+def exported(api: RunningApi, marked: Marked) -> dict[str, list[dict[str, str]]]:
+    """The rows of every CSV that the api has, by its path."""
     exports = [found for found in operations(api.app.openapi()) if found.path.endswith(".csv")]
-    cells = [
-        cell
-        for operation in exports
-        for row in csv.reader(io.StringIO(marked.tenant.viewer.get(marked.path(operation)).text, newline=""))
-        for cell in row
-    ]
-    assert len(exports) == 3
-    assert [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))] == []
+    answers = {found.path: marked.tenant.viewer.get(marked.path(found)).raise_for_status() for found in exports}
+    return {path: list(csv.DictReader(io.StringIO(answer.text, newline=""))) for path, answer in answers.items()}
 
 
-def test_a_lead_with_a_formula_for_a_name_is_exported_as_text(acme: Tenant) -> None:
-    table = "phone,name,tags\n" + "".join(
-        f'+1415556000{number},"{formula}",formulas\n' for number, formula in enumerate(FORMULAS)
-    )
-    acme.owner.post("/api/leads/import", content=table, headers={"Content-Type": "text/csv"}).raise_for_status()
-    acme.owner.patch("/api/business", json={"caller_ids": ["+14155550100"]}).raise_for_status()
-    order = {"name": "=run", "message": "Hello", "leads": {"tags": ["formulas"]}}
-    run = acme.owner.post("/api/outbound_calls/runs", json=order).json()
-    text = acme.owner.get(f"/api/outbound_calls/runs/{run['id']}/results.csv").text
-    for row in csv.reader(io.StringIO(text, newline="")):
-        assert not [cell for cell in row if cell.startswith(("=", "+", "-", "@", "\t"))]
+COLUMNS = {
+    "/api/mailbox-receipts.csv": ("sender_name", "sender_address", "subject", "attachment_name"),
+    "/api/outbound_calls/runs/{run_id}/results.csv": ("reason", "answered_by"),
+    "/api/tasks/{task_id}/errors.csv": ("item", "message"),
+}
+"""Of each export, what somebody else may have written: names, reasons, what the carrier and mails say."""
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_no_cell_of_any_export_is_a_formula(world: tuple[RunningApi, Sequence[Marked]], formula: str) -> None:
+    api, (marked,) = world
+    formulas_into_everything(api, marked, formula)
+    tables = exported(api, marked)
+    assert tables.keys() == COLUMNS.keys(), "a new export needs rows here"
+    for path, columns in COLUMNS.items():
+        row = tables[path][0]
+        assert {column: row[column] for column in columns} == dict.fromkeys(columns, f"'{formula}")
+    cells = [cell for rows in tables.values() for row in rows for cell in row.values()]
+    assert [cell for cell in cells if cell.startswith(SPREADSHEET_SIGNS)] == []
+
+
+def test_a_number_in_an_export_is_text_and_not_a_sum(world: tuple[RunningApi, Sequence[Marked]]) -> None:
+    api, (marked,) = world
+    (row,) = exported(api, marked)["/api/outbound_calls/runs/{run_id}/results.csv"]
+    assert row["to_number"] == f"'{marked.lead_phone}"

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from integration.api_support import NOBODY, RunningApi, Tenant, fresh_api
 from migration_support import connected
 from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey
+from switchboard_core.calls.models import CallAttempt, OutboundCallJob
+from switchboard_core.calls.states import AttemptState, CallStatus
 from switchboard_core.ledger import service as ledger
 from switchboard_core.ledger.schemas import NewConnection
 from switchboard_core.ledger.states import ConnectionKind
@@ -26,6 +28,7 @@ from switchboard_core.outbox.schemas import MailAccountIn
 from switchboard_core.outbox.states import Channel
 from switchboard_core.receipts.models import Receipt
 from switchboard_core.recordings.models import Recording
+from switchboard_core.sql import db_now
 from switchboard_core.tenancy.models import Role
 
 METHODS = ("get", "put", "post", "patch", "delete")
@@ -83,7 +86,7 @@ class Marked:
 
     Attributes:
         tenant: its clients.
-        mark: in every text of its rows, and nowhere else.
+        mark: in every text of its rows that a person wrote, and nowhere else.
         number: ends each of its phone numbers.
         ids: by the name of the path's parameter; those of ``entry_id`` by their path.
     """
@@ -97,6 +100,31 @@ class Marked:
     def password(self) -> str:
         """What it entrusted to the vault."""
         return f"{self.mark}-password"
+
+    @property
+    def lead_email(self) -> str:
+        """The address of its lead; the mark is not in it."""
+        return f"lead{self.number}@people.example"
+
+    @property
+    def caller_id(self) -> str:
+        """The number that it calls from."""
+        return f"+1212555{self.number}"
+
+    @property
+    def lead_phone(self) -> str:
+        """The number of its lead."""
+        return f"+1415555{self.number}"
+
+    @property
+    def listed_phone(self) -> str:
+        """The number that it must neither call nor text."""
+        return f"+1650555{self.number}"
+
+    def private(self) -> tuple[str, ...]:
+        """What of it nobody else may read; numbers without their plus sign, which a URL may write otherwise."""
+        numbers = (self.lead_phone, self.caller_id, self.listed_phone)
+        return (self.mark, self.lead_email, *(number.lstrip("+") for number in numbers))
 
     def path(self, operation: Operation) -> str:
         """The path of an operation with the ids of this business."""
@@ -118,15 +146,17 @@ def furnish(api: RunningApi) -> Marked:
     mark = f"mark{number}of{'abcdefgh'[number % 8] * 6}"
     tenant = api.tenant(mark)
     ids: dict[str, int | str] = {"channel": "sms"}
-    ids |= _calls(tenant, mark, number)
+    marked = Marked(tenant, mark, f"{number:04d}", ids)
+    ids |= _calls(marked)
     ids |= _mail(api, tenant, mark)
     with api.runtime.database.tenant(tenant.id) as session:
+        _called(session, marked)
         ids["recording_id"] = _recording(session, tenant, mark)
         order = NewConnection(
             name=mark, kind=ConnectionKind.API, base_url=f"http://{NOBODY}", token=SecretStr(f"{mark}-password")
         )
         ids["connection_id"] = ledger.connect(session, api.runtime.settings, order).id
-    return Marked(tenant, mark, f"{number:04d}", ids)
+    return marked
 
 
 def _made(answer: Any) -> Any:
@@ -134,11 +164,10 @@ def _made(answer: Any) -> Any:
     return answer.json()
 
 
-def _calls(tenant: Tenant, mark: str, number: int) -> dict[str, int | str]:
-    owner = tenant.owner
-    phone = f"+1415555{number:04d}"
-    owner.patch("/api/business", json={"caller_ids": [f"+1212555{number:04d}"]}).raise_for_status()
-    table = f"phone,name,tags\n{phone},{mark},{mark}\n{mark},,\n"
+def _calls(marked: Marked) -> dict[str, int | str]:
+    owner, mark = marked.tenant.owner, marked.mark
+    owner.patch("/api/business", json={"caller_ids": [marked.caller_id]}).raise_for_status()
+    table = f"phone,name,email,tags\n{marked.lead_phone},{mark},{marked.lead_email},{mark}\n{mark},,,\n"
     imported = _made(owner.post("/api/leads/import", content=table, headers={"Content-Type": "text/csv"}))
     key = _made(owner.post("/api/keys", json={"name": mark, "role": "viewer"}))
     run = _made(owner.post("/api/outbound_calls/runs", json={"name": mark, "message": mark, "leads": {"all": True}}))
@@ -146,7 +175,7 @@ def _calls(tenant: Tenant, mark: str, number: int) -> dict[str, int | str]:
     message = {"name": mark, "channel": "sms", "body": mark, **filtered}
     broadcast = _made(owner.post("/api/broadcasts", json=message))
     task = _made(owner.post("/api/leads/bulk-update", json={**filtered, "changes": {"add_tags": [mark]}}))
-    listed = {"phones": [f"+1650555{number:04d}"], "reason": mark}
+    listed = {"phones": [marked.listed_phone], "reason": mark}
     _made(owner.post("/api/do-not-call", json=listed))
     _made(owner.post("/api/opt-outs", json={"channel": "sms", "addresses": listed["phones"], "reason": mark}))
     return {
@@ -184,6 +213,42 @@ def _mail(api: RunningApi, tenant: Tenant, mark: str) -> dict[str, int | str]:
         receipt_id = receipt.id
     ids = {"user_id": user["id"], "payment_id": paid["id"], "receipt_id": receipt_id, "mailbox_id": mailbox_id}
     return dict(ids)
+
+
+def _called(session: Session, marked: Marked) -> None:
+    """A call that has ended: rows without a text, which only their numbers give away."""
+    now = session.execute(select(db_now())).scalar_one()
+    business_id, run_id = marked.tenant.id, int(marked.ids["run_id"])
+    job = OutboundCallJob(
+        business_id=business_id,
+        run_id=run_id,
+        lead_id=int(marked.ids["lead_id"]),
+        to_number=marked.lead_phone,
+        timezone="UTC",
+        status=CallStatus.COMPLETED,
+        attempts=1,
+        finished_at=now,
+    )
+    session.add(job)
+    session.flush()
+    attempt = CallAttempt(
+        business_id=business_id,
+        run_id=run_id,
+        job_id=job.id,
+        number=1,
+        account_sid="AC00000000000000000000000000000001",
+        from_number=marked.caller_id,
+        to_number=marked.lead_phone,
+        state=AttemptState.COMPLETED,
+        call_sid=f"CA{marked.number:0>32}",
+        answered_by="human",
+        duration_s=42,
+        sent_at=now,
+        settled_at=now,
+        recordings_listed_at=now,
+    )
+    session.add(attempt)
+    session.flush()
 
 
 def _recording(session: Session, tenant: Tenant, mark: str) -> int:

@@ -81,6 +81,11 @@ def report(verdict: Verdict, seed: int, seconds: float) -> int:
     say(f"{sender.requests} requests to {len(sender.operations)} operations in {seconds:.0f} s: {by_status}")
     say(f"{sum(count > 0 for count in sender.successes.values())} operations succeeded at least once")
     say(f"{sender.foreign_ids} requests had ids of another business in their path")
+    chained = sender.chained
+    say(
+        f"{chained.steps} requests were sent in chains, {chained.linked} of them took something from an earlier answer,"
+        f" and {chained.succeeded} of those succeeded"
+    )
     never = verdict.untouched()
     changed = verdict.changed_tables()
     if never:

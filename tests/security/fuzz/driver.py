@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, Phase, strategies
 from hypothesis.errors import Flaky
 from schemathesis import GenerationMode, Response
 from schemathesis.core.result import Ok
-from schemathesis.generation.stateful.state_machine import APIStateMachine
+from schemathesis.generation.stateful.state_machine import APIStateMachine, StepInput, StepOutput
 from schemathesis.schemas import APIOperation
 
-from security.fuzz.sender import AnyCase, Person, Sender
+from security.fuzz.sender import WHOLE_BODY, AnyCase, Person, Sender
 
 EXAMPLES = 10
 """Requests of an operation before the next one's turn."""
@@ -95,12 +95,18 @@ class Fuzz:
             """One person who goes from answer to answer."""
 
             person: Person
+            linked: frozenset[str]
 
             def setup(self) -> None:
                 self.person = sender.anybody()
 
+            def step(self, input: StepInput) -> StepOutput:  # noqa: A002 - Schemathesis' own name
+                self.linked = _linked(input)
+                done: StepOutput = super().step(input)
+                return done
+
             def call(self, case: AnyCase, **_: Any) -> Response:
-                return sender.send(case, self.person)
+                return sender.send_in_chain(case, self.person, self.linked)
 
             def validate_response(self, *_: Any, **__: Any) -> None:
                 """Judged where it was sent."""
@@ -110,6 +116,11 @@ class Fuzz:
         # wants to see a pure function, then ends this seed, and the next one goes on.
         with suppress(Flaky):
             machine.run(settings=hypothesis.settings(_generating(chains), stateful_step_count=STEPS))
+
+
+def _linked(step: StepInput) -> frozenset[str]:
+    """The parameters that a step takes from an earlier answer of its chain."""
+    return frozenset(name or WHOLE_BODY for _, name in step.applied_parameters)
 
 
 def _can_be_wrong(operation: APIOperation[Any, Any, Any, Any]) -> bool:

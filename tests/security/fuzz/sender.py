@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -33,6 +33,8 @@ SUBSTITUTED = 0.6
 """Share of the ids that are replaced by one that somebody has."""
 SIGNED = 0.8
 """Share of the webhooks that carry the carrier's signature."""
+WHOLE_BODY = "the whole body"
+"""Stands for a body that came from an earlier answer, beside the names of parameters that did."""
 TIMEOUT_S = 60.0
 SHOWN = 600
 
@@ -60,6 +62,21 @@ class Defect:
 
 
 @dataclass
+class Chained:
+    """Requests that were sent in chains.
+
+    Attributes:
+        steps: all of them.
+        linked: those that took an id, or a body, from an earlier answer of their chain.
+        succeeded: those of ``linked`` that were answered with success.
+    """
+
+    steps: int = 0
+    linked: int = 0
+    succeeded: int = 0
+
+
+@dataclass
 class Sender:
     """The people, the requests so far and what was wrong.
 
@@ -68,6 +85,7 @@ class Sender:
         actors: the businesses whose people send.
         bystander: a business that sends nothing, but whose ids are tried.
         random: decides who sends and which ids are real.
+        chained: what the chains have come to.
     """
 
     api: RunningApi
@@ -79,6 +97,7 @@ class Sender:
     operations: Counter[str] = field(default_factory=Counter)
     successes: Counter[str] = field(default_factory=Counter)
     foreign_ids: int = 0
+    chained: Chained = field(default_factory=Chained)
     defects: dict[tuple[str, str], Defect] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -100,9 +119,17 @@ class Sender:
         """Who sends the next request."""
         return self.random.choice(self.people)
 
-    def send(self, case: AnyCase, person: Person) -> Response:
-        """Send a case as a person, with ids that somebody has put into it, and judge the answer."""
-        owners = self._with_real_ids(case)
+    def send_in_chain(self, case: AnyCase, person: Person, linked: Collection[str]) -> Response:
+        """Send a step of a chain; what is ``linked`` came from an earlier answer and stays as it is."""
+        response = self.send(case, person, kept=linked)
+        self.chained.steps += 1
+        self.chained.linked += bool(linked)
+        self.chained.succeeded += bool(linked) and response.status_code < 400
+        return response
+
+    def send(self, case: AnyCase, person: Person, *, kept: Collection[str] = ()) -> Response:
+        """Send a case as a person, with ids that somebody has put into it, those ``kept`` excepted, and judge it."""
+        owners = self._with_real_ids(case, kept)
         prepared = self._prepared(case, person)
         answer = self._session.send(prepared, timeout=TIMEOUT_S, allow_redirects=False)
         response = Response.from_any(answer)
@@ -117,11 +144,11 @@ class Sender:
 
     # Requests
 
-    def _with_real_ids(self, case: AnyCase) -> set[int]:
+    def _with_real_ids(self, case: AnyCase, kept: Collection[str]) -> set[int]:
         """Replace ids by real ones of anybody; returns whose the ids of the path are."""
         owners = set()
         for name in case.path_parameters or {}:
-            if self.random.random() < SUBSTITUTED:
+            if name not in kept and self.random.random() < SUBSTITUTED:
                 index, marked = self._somebody()
                 try:
                     case.path_parameters[name] = marked.id_of(case.path, name)
@@ -129,26 +156,28 @@ class Sender:
                     continue
                 if name != "channel":  # a word that everybody uses, and nobody's row
                     owners.add(index)
-        for container in (case.query, case.body):
-            self._replace_ids(container)
+        for container in (case.query, None if WHOLE_BODY in kept else case.body):
+            self._replace_ids(container, kept)
         return owners
 
     def _somebody(self) -> tuple[int, Marked]:
         index = self.random.randrange(len(self.actors) + 1)
         return index, [*self.actors, self.bystander][index]
 
-    def _replace_ids(self, value: Any) -> None:
+    def _replace_ids(self, value: Any, kept: Collection[str]) -> None:
         """Replace ids below a value, in place."""
         if isinstance(value, dict):
             for name, inner in value.items():
+                if name in kept:
+                    continue
                 marked = self._somebody()[1]
                 if name in marked.ids and isinstance(inner, int) and self.random.random() < SUBSTITUTED:
                     value[name] = marked.ids[name]
                 else:
-                    self._replace_ids(inner)
+                    self._replace_ids(inner, kept)
         elif isinstance(value, list):
             for inner in value:
-                self._replace_ids(inner)
+                self._replace_ids(inner, kept)
 
     def _prepared(self, case: AnyCase, person: Person) -> PreparedRequest:
         kwargs = case.as_transport_kwargs(base_url=self.api.url)
@@ -188,9 +217,9 @@ class Sender:
         if answer.status_code >= 500:
             yield "server error", said
             return
-        for index, marked in enumerate([*self.actors, self.bystander]):
-            if index != person.business and marked.mark in answer.text and not _sent(answer.request, marked.mark):
-                yield "leak", f"{marked.mark} is of another business: {said}"
+        others = [marked for index, marked in enumerate([*self.actors, self.bystander]) if index != person.business]
+        for private in leaked(answer.text, _as_sent(answer.request), others):
+            yield "leak", f"{private} is of another business: {said}"
         if owners - {person.business}:
             self.foreign_ids += 1
             if answer.ok:
@@ -206,8 +235,13 @@ def _known(kwargs: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in kwargs.items() if name in names}
 
 
-def _sent(request: PreparedRequest, mark: str) -> bool:
-    return mark in f"{request.url} {request.body!r}"
+def leaked(answer: str, sent: str, others: Iterable[Marked]) -> list[str]:
+    """What an answer tells of other businesses and the request did not say itself."""
+    return [private for marked in others for private in marked.private() if private in answer and private not in sent]
+
+
+def _as_sent(request: PreparedRequest) -> str:
+    return f"{request.url} {request.body!r}"
 
 
 def _text(request: PreparedRequest) -> str:

@@ -4,7 +4,7 @@ from itertools import permutations
 
 import pytest
 
-from switchboard_core.broadcasts.inbound import Wish, wish_of
+from switchboard_core.broadcasts.inbound import Wish, sid_of, wish_of
 from switchboard_core.broadcasts.states import SkipReason, carrier_event, failure_sentence, is_old_news
 from switchboard_core.outbox.states import MessageEvent, MessageState, next_state
 
@@ -69,3 +69,23 @@ def test_a_word_on_its_own_is_a_wish(body: str, wish: Wish) -> None:
 def test_the_carriers_own_verdict_counts_first() -> None:
     assert wish_of({"Body": "Basta", "OptOutType": "STOP"}) is Wish.STOP
     assert wish_of({"Body": "stop", "OptOutType": "HELP"}) is Wish.OTHER
+
+
+@pytest.mark.parametrize(
+    ("sid", "known"),
+    [
+        ("SM" + "0" * 32, True),
+        ("x" * 64, True),
+        ("x" * 65, False),
+        ("", False),
+        ("SM 1", False),
+        ("SM\x001", False),
+        ("SM\u0661", False),
+    ],
+)
+def test_only_an_id_that_can_be_remembered_counts_as_one(sid: str, known: bool) -> None:
+    assert sid_of({"MessageSid": sid}) == (sid if known else None)
+
+
+def test_a_message_without_an_id_has_none() -> None:
+    assert sid_of({"SmsStatus": "received"}) is None

@@ -30,7 +30,13 @@ def test_faults_come_one_after_the_other_and_before_the_last_attempt() -> None:
 def test_every_kind_comes_before_any_card_comes_twice() -> None:
     assert {fault.kind for fault in deal()} == set(Kind)
     names = {name for fault in deal() for name in fault.targets}
-    assert names == {*CAST.processes, "postgres", "valkey", "store"}
+    assert names == {*CAST.processes, "postgres", "valkey", "store", "carrier"}
+
+
+def test_the_carrier_is_refused_and_silent_and_the_database_is_slow_in_seconds() -> None:
+    lasting = {(fault.kind, fault.targets): fault.lasts_s for fault in deal()}
+    for what in ((Kind.AWAY, ("carrier",)), (Kind.SILENT, ("carrier",)), (Kind.SLOW, ("postgres",))):
+        assert 1 <= lasting[what] < CAST.lease_s
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -55,6 +55,7 @@ def test_empty_cells_say_nothing() -> None:
         ("phone,name", "+999 555 0123,Ada", "phone", "country code"),
         ("phone,name", f"+14155550123,{'A' * 201}", "name", "longer than 200"),
         ("phone,email", "+14155550123,ada@example", "email", "not an e-mail address"),
+        ("phone,email", "+14155550123,ada@example.org\u202c", "email", "not an e-mail address"),
         ("phone,timezone", "+14155550123,Mars/Olympus", "timezone", "is no time zone"),
         ("phone,timezone", "+14155550123,Factory", "timezone", "is no time zone"),
         ("phone,tags", f"+14155550123,{'t' * 65}", "tags", "longer than 64"),

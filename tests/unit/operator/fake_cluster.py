@@ -363,3 +363,19 @@ def _bare(live: Manifest) -> Manifest:
     for key in ("uid", "resourceVersion", "generation", "managedFields"):
         found["metadata"].pop(key, None)
     return found
+
+
+def installed(**changes: Any) -> FakeCluster:
+    """Release 1.0.0 at rest; ``changes`` replace whole fields of its spec."""
+    cluster = FakeCluster(spec_dict(**changes))
+    cluster.settle()
+    return cluster
+
+
+def failing_upgrade() -> FakeCluster:
+    """Release 1.0.0 at rest, and a migration to 1.1.0 that has failed."""
+    cluster = installed()
+    cluster.database.broken.add("1.1.0")
+    cluster.change(version="1.1.0")
+    cluster.settle()
+    return cluster

@@ -1,5 +1,8 @@
 """What Prometheus reads of the api: ``GET /metrics``."""
 
+import math
+import time
+
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
 
@@ -15,8 +18,17 @@ SOCKETS = Gauge("switchboard_live_sockets", "WebSockets that follow a task.")
 LIVE_CONNECTED = Gauge("switchboard_live_redis_connected", "Whether this replica hears of changes through Redis.")
 READY = Gauge("switchboard_ready", "Whether the last look at this replica found it ready.")
 RUNNABLE = Gauge(
-    "switchboard_runnable_jobs", "Runnable work of a pool, as the autoscaler was last told by this replica.", ["pool"]
+    "switchboard_runnable_jobs", "Runnable work of a pool, as this replica told the autoscaler just now.", ["pool"]
 )
+RUNNABLE_COUNTS_S = 60.0
+"""Seconds for which the autoscaler was told *just now*: afterwards another replica is asked, or none."""
+
+
+def show_runnable(pool: str, number: int) -> None:
+    """Show a pool's runnable work, as long as it is news."""
+    told_at = time.monotonic()
+    RUNNABLE.labels(pool).set_function(lambda: number if time.monotonic() - told_at < RUNNABLE_COUNTS_S else math.nan)
+
 
 router = APIRouter(tags=["operations"])
 

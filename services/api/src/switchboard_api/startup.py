@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
+from switchboard_core.calls.startup import StartupCleanup
 from switchboard_core.logs import get_logger
 from switchboard_core.migrate import MigrationError, check_schema, run_migrations
 from switchboard_core.runtime import Runtime
@@ -32,6 +33,7 @@ class Startup:
     def __init__(self, runtime: Runtime, *, first_wait_s: float = FIRST_WAIT_S) -> None:
         self._runtime = runtime
         self._first_wait_s = first_wait_s
+        self._cleanup = StartupCleanup(runtime)
         self.is_api = runtime.settings.service_role is ServiceRole.API
         self.migrates = self.is_api and runtime.settings.run_migrations
         self.waiting_for: str | None = "The migrations have not begun yet." if self.migrates else None
@@ -74,15 +76,13 @@ class Startup:
         if not verdict.ok:
             log.warning("waiting for the database", reason=verdict.sentence)
             return False
-        from switchboard_core.calls.cleanup import run_startup_cleanup
-
         try:
-            run_startup_cleanup(self._runtime)
+            self._cleanup.run()
         except (SQLAlchemyError, RedisError) as error:
             log.warning("startup cleanup not finished; trying again", error=type(error).__name__)
             return False
         except Exception:
-            # A fault in it must not be repeated for ever. The sweep settles silent calls and slots all the same; stuck
-            # runs wait for the next start of an api or for POST /api/outbound/cleanup-stuck-jobs.
+            # A fault in it must not be repeated for ever: the sweep settles silent calls, mends stuck runs and rebuilds
+            # slots all the same.
             log.exception("startup cleanup failed")
         return True

@@ -1,11 +1,12 @@
 """The few look-ups that cross tenants, because the tenant is not known yet.
 
-Each is a ``SECURITY DEFINER`` function made by migration 102. They return ``(business_id, id)`` and nothing else;
-what a row says is read afterwards in a transaction of that business, under row-level security. ``runnable_work``, made
-by migration 105, and ``ahead_in_line``, made by 113, return numbers only.
+Each is a ``SECURITY DEFINER`` function made by a migration. They return ``(business_id, id)`` and nothing else; what a
+row says is read afterwards in a transaction of that business, under row-level security. ``runnable_work`` and
+``ahead_in_line`` return numbers only.
 """
 
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import text
@@ -92,9 +93,17 @@ def businesses(session: Session) -> list[Ref]:
     return _many(session, "all_businesses")
 
 
-def due_background_jobs(session: Session, limit: int) -> list[Ref]:
-    """Open, admitted jobs that are due and that nobody has a lease on, oldest first."""
-    return _many(session, "due_background_jobs", row_limit=limit)
+def due_background_jobs(session: Session, limit: int, *, queued_ids: Collection[int] = ()) -> list[Ref]:
+    """Open, admitted jobs that are due and that nobody has a lease on, without ``queued_ids``, oldest first."""
+    return _unqueued(session, "unqueued_background_jobs", queued_ids, limit)
+
+
+def _unqueued(session: Session, function: str, queued_ids: Collection[int], limit: int) -> list[Ref]:
+    rows = session.execute(
+        text(f"SELECT business_id, id FROM {function}(CAST(:queued_ids AS bigint[]), :row_limit)"),  # noqa: S608 - as above
+        {"queued_ids": list(queued_ids), "row_limit": limit},
+    )
+    return [Ref(row.business_id, row.id) for row in rows]
 
 
 def businesses_with_waiting_jobs(session: Session) -> list[Ref]:
@@ -139,9 +148,9 @@ def unlisted_recordings(session: Session, after_s: float, limit: int) -> list[At
     return [AttemptRef(row.business_id, row.id) for row in rows]
 
 
-def due_recordings(session: Session, limit: int) -> list[Ref]:
-    """Recordings with work to do that nobody has a lease on, oldest first."""
-    return _many(session, "due_recordings", row_limit=limit)
+def due_recordings(session: Session, limit: int, *, queued_ids: Collection[int] = ()) -> list[Ref]:
+    """Recordings with work to do that nobody has a lease on, without ``queued_ids``, oldest first."""
+    return _unqueued(session, "unqueued_recordings", queued_ids, limit)
 
 
 def purgeable_leads(session: Session, deleted_for_s: float, limit: int) -> list[Ref]:
@@ -167,6 +176,11 @@ def silent_broadcast_messages(session: Session, limit: int) -> list[Ref]:
 def businesses_that_text(session: Session, our_number: str, their_number: str) -> list[Ref]:
     """Businesses that may have written from one of our numbers to another number, as ``(id, id)``."""
     return _many(session, "businesses_that_text", our_number=our_number, their_number=their_number)
+
+
+def incoming_message(session: Session, message_sid: str) -> Ref | None:
+    """A business that a message with this id of the carrier was applied to, as ``(id, id)``."""
+    return _one(session, "find_incoming_message", message_sid)
 
 
 def abandoned_messages(session: Session, limit: int) -> list[MessageRef]:

@@ -7,7 +7,7 @@ security, with the tenant in ``app.business_id``; what must look across tenants 
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
+from rq.timeouts import BaseTimeoutException
 from sqlalchemy import BigInteger, Connection, DateTime, Engine, Enum, MetaData, create_engine, event, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import ExceptionContext
@@ -132,17 +133,29 @@ def _ping_after_a_pause(
         raise InvalidatePoolError from error
 
 
-def _call_off_what_runs(context: ExceptionContext) -> None:
+def _call_off_what_runs(context: ExceptionContext) -> OperationalError | None:
     """Cancel a statement whose caller was interrupted, by the timeout of a job say.
 
     The connection is given up then, but on the server the statement would run on and keep its locks from the one who
     tries again.
+
+    Returns:
+        What to raise instead where a job's time ran out: it was the database that did not answer in time.
     """
     if context.connection is None or context.connection.invalidated:
-        return
+        return None
     raw = context.connection.connection.driver_connection
-    if isinstance(raw, psycopg.Connection) and raw.info.transaction_status is TransactionStatus.ACTIVE:
+    if not isinstance(raw, psycopg.Connection) or raw.info.transaction_status is not TransactionStatus.ACTIVE:
+        return None
+    try:
         raw.cancel_safe(timeout=CANCEL_TIMEOUT_S)
+    except psycopg.Error as error:
+        # A server that does not answer does not hear this either; it notices that the connection is gone.
+        log.warning("statement not called off", error=type(error).__name__)
+    if not isinstance(context.original_exception, BaseTimeoutException):
+        return None
+    slow = psycopg.errors.QueryCanceled("the database did not answer before the job's time was up")
+    return OperationalError(context.statement, None, slow, hide_parameters=True)
 
 
 def _name_a_lost_connection(context: ExceptionContext) -> None:
@@ -195,8 +208,8 @@ class Database:
         with self._sessions() as session:
             with session.begin():
                 yield session
-            callbacks: list[AfterCommit] = session.info.pop("after_commit", [])
-        for callback in callbacks:
+            registered: list[tuple[Hashable, AfterCommit]] = session.info.pop("after_commit", [])
+        for callback in _newest(registered):
             try:
                 callback()
             except Exception:
@@ -269,12 +282,23 @@ def tenant_of(session: Session) -> int:
         raise LookupError(msg) from None
 
 
-def after_commit(session: Session, callback: AfterCommit) -> None:
+def after_commit(session: Session, callback: AfterCommit, *, key: Hashable = None) -> None:
     """Run ``callback`` once the transaction of ``Database.tenant`` is committed; never when it is rolled back.
 
     Redis is told only about committed rows, so nothing in a queue can point at a row that does not exist.
+
+    Args:
+        session: of the transaction.
+        callback: its exception is logged and harms nobody.
+        key: of all that is registered under one key in a transaction only the newest runs.
     """
-    session.info.setdefault("after_commit", []).append(callback)
+    session.info.setdefault("after_commit", []).append((key, callback))
+
+
+def _newest(registered: list[tuple[Hashable, AfterCommit]]) -> list[AfterCommit]:
+    """What is to run, in its order. Replaced only now: a savepoint that is rolled back brings nothing back."""
+    last = {key: at for at, (key, _) in enumerate(registered)}
+    return [callback for at, (key, callback) in enumerate(registered) if key is None or last[key] == at]
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Connections to hosts that a business named: never into the network that Switchboard runs in.
 
-Mail servers, accounting systems and webhooks are addresses that tenants choose. Whoever names an address of the
+Mail servers, accounting systems and token servers of OAuth2 are addresses that tenants choose. Whoever names one of the
 inside (loopback, a private network, the metadata service of a cloud) would have our workers knock there for them. So
 every name is resolved here, each address is checked, and the connection goes to exactly the address that was checked:
 a name that means something else a moment later gains nothing.

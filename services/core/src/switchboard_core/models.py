@@ -1,6 +1,6 @@
 """Every model, so that one import fills the metadata."""
 
-from switchboard_core.broadcasts.models import Broadcast, BroadcastRecipient, MessageRate, OptOut
+from switchboard_core.broadcasts.models import Broadcast, BroadcastRecipient, IncomingMessage, MessageRate, OptOut
 from switchboard_core.calls.models import CallAttempt, OutboundCallJob, OutboundCallRun, RateLine
 from switchboard_core.db import Base
 from switchboard_core.jobs.models import BackgroundJob, WorkerHeartbeat
@@ -29,6 +29,7 @@ __all__ = [
     "Credential",
     "DoNotCall",
     "IdempotencyKey",
+    "IncomingMessage",
     "Lead",
     "LeadImport",
     "LeadImportError",

@@ -3,9 +3,11 @@
 import itertools
 import json
 import os
+import random
 import signal
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +29,12 @@ from switchboard_core.settings import ServiceRole
 from switchboard_core.sql import db_now
 
 log = get_logger(__name__)
+
+FIRST_PAUSE_S = 0.5
+STEADY_S = 10.0
+"""A work loop that lived for so long has worked: when it ends, its pauses begin anew."""
+
+_jitter = random.Random()  # noqa: S311 - spreads the tries of many processes, protects nothing
 
 
 class PortTakenError(Exception):
@@ -181,8 +189,19 @@ def process_name(role: ServiceRole) -> str:
     return f"{role.value}-{socket.gethostname()}-{os.getpid()}"
 
 
+def pause_s(endings: int, jitter: float) -> float:
+    """Seconds until a work loop that ended by itself is started again: 0.5, 1, 2, 4, 5, 5, at random down to the half.
+
+    Args:
+        endings: how often it ended in a row, this time included.
+        jitter: uniform in [0, 1); processes that lost the same Redis do not all come back at once.
+    """
+    longest = min(KernelWorker.max_connection_wait_time, FIRST_PAUSE_S * 2.0 ** min(endings - 1, 9))
+    return longest * (0.5 + jitter / 2)
+
+
 def work(runtime: Runtime, queues: Sequence[str], name: str, stop: threading.Event) -> None:
-    """Consume ``queues`` until ``stop``. Whatever else ends RQ's loop, a lost Redis say, starts it again.
+    """Consume ``queues`` until ``stop``. Whatever else ends RQ's loop, a lost or a full Redis say, starts it again.
 
     Args:
         runtime: of the process.
@@ -190,19 +209,37 @@ def work(runtime: Runtime, queues: Sequence[str], name: str, stop: threading.Eve
         name: of the process; each RQ worker adds a number.
         stop: set by SIGTERM and SIGINT, also while a slice runs.
     """
+    endings = 0
     for number in itertools.count(1):
         if stop.is_set():
             return
-        # RQ lengthens the socket timeout of its connection; it gets one of its own.
-        redis = make_redis(runtime.settings, socket_timeout_s=60.0)
-        try:
-            KernelWorker(queues, redis, name=f"{name}-{number}", stopping=stop).work(logging_level=None)
-        except RedisError as error:
-            log.warning("waiting for Redis", error=type(error).__name__)
-        finally:
-            redis.close()
-        if not stop.wait(0.5):
+        began = time.monotonic()
+        error = _work_once(runtime, queues, f"{name}-{number}", stop)
+        endings = 1 if time.monotonic() - began > STEADY_S else endings + 1
+        pause = pause_s(endings, _jitter.random())
+        if error is not None:
+            log.warning("waiting for Redis", error=type(error).__name__, again_in_s=round(pause, 1))
+        elif not stop.is_set():
             log.error("the work loop ended by itself and is started again")
+        stop.wait(pause)
+
+
+def _work_once(runtime: Runtime, queues: Sequence[str], name: str, stop: threading.Event) -> RedisError | None:
+    """Let RQ's loop run until it ends; the trouble with Redis that ended it, if any."""
+    # RQ lengthens the socket timeout of its connection; it gets one of its own.
+    redis = make_redis(runtime.settings, socket_timeout_s=60.0)
+    try:
+        # Made here, for it speaks with Redis already.
+        worker = KernelWorker(queues, redis, name=name, stopping=stop)
+        try:
+            worker.work(logging_level=None)
+        finally:
+            worker.stop_listening()
+    except RedisError as error:
+        return error
+    finally:
+        redis.close()
+    return None
 
 
 @lru_cache(maxsize=1)

@@ -12,7 +12,7 @@ from switchboard_core.clock import Clock, SystemClock
 from switchboard_core.db import Database, make_engine
 from switchboard_core.jobs.manager import BackgroundTaskManager
 from switchboard_core.jobs.transport import Transport
-from switchboard_core.redis import make_redis
+from switchboard_core.redis import Patience, make_redis
 from switchboard_core.settings import Settings, get_settings
 
 
@@ -43,8 +43,9 @@ def make_runtime(settings: Settings, *, name: str, clock: Clock | None = None) -
         name: shown by PostgreSQL as application_name.
         clock: by default the machine's.
     """
+    clock = clock or SystemClock()
     redis = make_redis(settings)
-    transport = Transport(redis)
+    transport = Transport(redis, Patience(clock))
     return Runtime(
         settings=settings,
         database=Database(make_engine(settings, application_name=name)),
@@ -53,7 +54,7 @@ def make_runtime(settings: Settings, *, name: str, clock: Clock | None = None) -
         tasks=BackgroundTaskManager(redis, transport, admit_limit=settings.jobs_admitted_per_business),
         carrier=TwilioCarrier(settings),
         slots=CallSemaphore(redis),
-        clock=clock or SystemClock(),
+        clock=clock,
     )
 
 

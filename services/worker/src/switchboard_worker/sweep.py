@@ -1,22 +1,27 @@
-"""The sweep: puts right whatever a crash, a lost message or an emptied Redis left behind. One at a time.
+"""The sweep: puts right whatever a crash, a lost message or an emptied Redis left behind. Each part once at a time.
 
 It compares what PostgreSQL says should be going on with what is: jobs that are due but in no queue, jobs that wait for
 admission, businesses that could place a call, recordings nobody works on, calls that fell silent. Everything it does is
-idempotent, so two sweeps at once (a stopped process whose lock has run out) do no harm.
+idempotent, so two sweeps at once (of a process that stood still, or of a part that took so long that PostgreSQL ended
+the transaction of its lock) do no harm.
+
+What asks the carrier has a thread of its own: a carrier that hangs keeps nothing else from being mended.
 """
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Protocol
 
 from redis.exceptions import RedisError
 from sqlalchemy import delete, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from switchboard_core import crossing
-from switchboard_core.broadcasts import delivery
+from switchboard_core.broadcasts import delivery, inbound
 from switchboard_core.broadcasts.erasure import forget_addresses
 from switchboard_core.calls.cleanup import (
     cleanup_stuck_runs,
@@ -25,6 +30,7 @@ from switchboard_core.calls.cleanup import (
     settle_silent,
 )
 from switchboard_core.calls.models import OutboundCallRun
+from switchboard_core.jobs.catalog import CATALOG
 from switchboard_core.jobs.models import BackgroundJob, WorkerHeartbeat
 from switchboard_core.jobs.queueing import admit, wakeup_of
 from switchboard_core.jobs.transport import WakeUp, process_next_wakeup, recording_wakeup
@@ -44,7 +50,9 @@ log = get_logger(__name__)
 
 BATCH = 1000
 PURGE_BATCHES = 10
-_LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended('switchboard.sweep', 0))"
+_LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 0))"
+LONGEST_ID = 18
+"""Digits of an id that surely is a bigint."""
 
 
 @dataclass
@@ -56,6 +64,11 @@ class _Part:
     run: Callable[[], int]
     due_at: float = field(default=0.0)
 
+    @property
+    def lock_name(self) -> str:
+        """Of the advisory lock that keeps it from being run by two processes at once."""
+        return f"switchboard.sweep.{self.name}"
+
 
 @dataclass(frozen=True)
 class _Orphan:
@@ -65,82 +78,129 @@ class _Orphan:
     lease_ran_out: bool
 
 
+class _Find(Protocol):
+    """Finds rows across tenants that are due and not among those that are queued."""
+
+    def __call__(self, session: Session, limit: int, *, queued_ids: Collection[int] = ()) -> list[crossing.Ref]: ...
+
+
 class Sweep:
-    """Runs the parts of the sweep from one thread, when no other process does."""
+    """Runs the parts of the sweep from two threads, each when no other process does."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
         interval = runtime.settings.sweep_interval_seconds
-        # Calls first: their slots wait, and the parts behind them wait for Redis, which may be silent.
-        self._parts = [
+        self._retention = _Part("old tasks deleted", 3600.0, self.delete_old_tasks)
+        self._have_more_old: list[int] = []
+        self._asking = [
             _Part("silent calls settled", 2 * interval, lambda: settle_silent(runtime).attempts_settled),
             _Part("silent messages settled", 2 * interval, lambda: delivery.settle_silent_messages(runtime)),
+            _Part("lost recordings found", 10 * interval, lambda: list_lost_recordings(runtime)),
+        ]
+        self._mending = [
             _Part("abandoned messages settled", 2 * interval, self.settle_abandoned_messages),
             _Part("jobs enqueued", interval, self.enqueue_due_jobs),
             _Part("jobs admitted", interval, self.admit_waiting_jobs),
             _Part("pumps woken", interval, self.wake_pumps),
             _Part("recordings enqueued", interval, self.enqueue_due_recordings),
-            _Part("lost recordings found", 10 * interval, lambda: list_lost_recordings(runtime)),
             _Part("slots rebuilt", 15 * interval, self.rebuild_slots),
-            _Part("old tasks deleted", 3600.0, self.delete_old_tasks),
+            self._retention,
             _Part("stuck runs mended", 300.0, self.mend_stuck_runs),
             _Part("deleted leads purged", 60.0, self.purge_deleted_leads),
             _Part("spoken queries forgotten", 300.0, lambda: forget_old_queries(runtime, BATCH)),
+            _Part("incoming messages forgotten", 3600.0, self.forget_incoming_messages),
             _Part("dead workers forgotten", 3600.0, self.forget_dead_workers),
+        ]
+        self._threads = [
+            threading.Thread(target=self._run, args=[parts], name=name, daemon=True)
+            for name, parts in (("sweep-carrier", self._asking), ("sweep", self._mending))
         ]
 
     def start(self) -> None:
-        """Sweep from a thread until ``stop``."""
-        self._thread.start()
+        """Sweep from threads until ``stop``."""
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """Sweep no more."""
         self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=2.0)
+        until = time.monotonic() + 2.0
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(timeout=max(0.0, until - time.monotonic()))
 
-    def _run(self) -> None:
+    def _run(self, parts: list[_Part]) -> None:
         while not self._stop.wait(self._runtime.settings.sweep_interval_seconds):
             try:
-                self.tick()
+                self._do_due(parts)
             except SQLAlchemyError as error:
                 log.warning("sweep interrupted; the next one goes on", error=type(error).__name__)
 
     def tick(self) -> bool:
-        """Do every part that is due; false where another process sweeps."""
-        with self._runtime.database.crossing() as lock:
-            if not lock.execute(text(_LOCK)).scalar():
-                return False
-            for part in self._parts:
-                if self._stop.is_set() or time.monotonic() < part.due_at:
-                    continue
-                part.due_at = time.monotonic() + part.every_s
-                _mend(part)
-                # Keeps the lock's transaction from being ended as idle.
-                lock.execute(text("SELECT 1"))
-        return True
+        """Do every part that is due; false where there is none that no other process is at."""
+        return self._do_due(self._asking) + self._do_due(self._mending) > 0
+
+    def _do_due(self, parts: list[_Part]) -> int:
+        return sum(self._do(part) for part in parts if time.monotonic() >= part.due_at and not self._stop.is_set())
+
+    def _do(self, part: _Part) -> bool:
+        """Do a part unless another process is at it; returns whether it was done.
+
+        Raises:
+            SQLAlchemyError: the database does not answer.
+        """
+        begun = False
+        try:
+            with self._runtime.database.crossing() as lock:
+                begun = bool(lock.execute(text(_LOCK), {"name": part.lock_name}).scalar())
+                if begun:
+                    part.due_at = time.monotonic() + part.every_s
+                    _mend(part)
+        except SQLAlchemyError as error:
+            if not begun:
+                raise
+            # PostgreSQL ends a transaction that idles for most of a lease. What the part has done stands.
+            log.warning("the sweep lost a lock; it goes on", action=part.name, error=type(error).__name__)
+        return begun
 
     def enqueue_due_jobs(self) -> int:
         """Queue background jobs that are due and in no queue; returns how many."""
+        return self._enqueue_due(crossing.due_background_jobs, CATALOG, self._orphaned_jobs)
+
+    def _orphaned_jobs(self, business_id: int, ids: list[int]) -> list[_Orphan]:
+        with self._runtime.database.tenant(business_id) as session:
+            ran_out = func.coalesce(BackgroundJob.lease_until < func.clock_timestamp(), False)
+            # In the order in which they became due: without it PostgreSQL gives them in any.
+            jobs = session.execute(
+                select(BackgroundJob, ran_out)
+                .where(BackgroundJob.id.in_(ids))
+                .order_by(BackgroundJob.run_after, BackgroundJob.id)
+            )
+            return [_Orphan(wakeup_of(job), lease_ran_out) for job, lease_ran_out in jobs]
+
+    def _enqueue_due(
+        self, find: _Find, kinds: Collection[str], orphans_of: Callable[[int, list[int]], list[_Orphan]]
+    ) -> int:
+        """Queue what is due and in no queue, however much of what is due waits in the queues; returns how much."""
         with self._runtime.database.crossing() as session:
-            refs = crossing.due_background_jobs(session, BATCH)
-        if not refs:
-            return 0
+            if not find(session, 1):
+                return 0
         queued = self._runtime.transport.queued_ids(ALL_QUEUES)
-        orphans: list[_Orphan] = []
-        for business_id, ids in _by_business(refs).items():
-            with self._runtime.database.tenant(business_id) as session:
-                ran_out = func.coalesce(BackgroundJob.lease_until < func.clock_timestamp(), False)
-                # In the order in which they became due: without it PostgreSQL gives them in any.
-                jobs = session.execute(
-                    select(BackgroundJob, ran_out)
-                    .where(BackgroundJob.id.in_(ids))
-                    .order_by(BackgroundJob.run_after, BackgroundJob.id)
+        seen, pushed = _numbers(queued, kinds), 0
+        while True:
+            with self._runtime.database.crossing() as session:
+                refs = find(session, BATCH, queued_ids=seen)
+            for business_id, ids in _by_business(refs).items():
+                pushed += sum(
+                    self._runtime.transport.push(orphan.wakeup, reclaim=orphan.lease_ran_out)
+                    for orphan in orphans_of(business_id, ids)
+                    # A kind of job of a newer release is not recognized before its row is read.
+                    if orphan.wakeup.rq_id not in queued
                 )
-                orphans += [_Orphan(wakeup_of(job), lease_ran_out) for job, lease_ran_out in jobs]
-        return self._enqueue(orphans, queued)
+            if len(refs) < BATCH:
+                return pushed
+            seen += [ref.id for ref in refs]
 
     def admit_waiting_jobs(self) -> int:
         """Let waiting jobs into Redis, business by business; returns how many."""
@@ -168,31 +228,15 @@ class Sweep:
 
     def enqueue_due_recordings(self) -> int:
         """Queue recordings with work to do that are in no queue; returns how many."""
-        with self._runtime.database.crossing() as session:
-            refs = crossing.due_recordings(session, BATCH)
-        if not refs:
-            return 0
-        queued = self._runtime.transport.queued_ids(("recordings",))
-        orphans: list[_Orphan] = []
-        for business_id, ids in _by_business(refs).items():
-            with self._runtime.database.tenant(business_id) as session:
-                ran_out = func.coalesce(Recording.lease_until < func.clock_timestamp(), False)
-                rows = session.execute(
-                    select(Recording.id, ran_out)
-                    .where(Recording.id.in_(ids))
-                    .order_by(Recording.run_after, Recording.id)
-                )
-                orphans += [
-                    _Orphan(recording_wakeup(row_id, business_id), lease_ran_out) for row_id, lease_ran_out in rows
-                ]
-        return self._enqueue(orphans, queued)
+        return self._enqueue_due(crossing.due_recordings, ("recording",), self._orphaned_recordings)
 
-    def _enqueue(self, orphans: list[_Orphan], queued: set[str]) -> int:
-        return sum(
-            self._runtime.transport.push(orphan.wakeup, reclaim=orphan.lease_ran_out)
-            for orphan in orphans
-            if orphan.wakeup.rq_id not in queued
-        )
+    def _orphaned_recordings(self, business_id: int, ids: list[int]) -> list[_Orphan]:
+        with self._runtime.database.tenant(business_id) as session:
+            ran_out = func.coalesce(Recording.lease_until < func.clock_timestamp(), False)
+            rows = session.execute(
+                select(Recording.id, ran_out).where(Recording.id.in_(ids)).order_by(Recording.run_after, Recording.id)
+            )
+            return [_Orphan(recording_wakeup(row_id, business_id), lease_ran_out) for row_id, lease_ran_out in rows]
 
     def rebuild_slots(self) -> int:
         """Make the semaphores what PostgreSQL says."""
@@ -210,16 +254,37 @@ class Sweep:
         return report.runs_taken_over + report.runs_failed
 
     def delete_old_tasks(self) -> int:
-        """Delete finished tasks and remembered answers past their retention; returns how many tasks."""
-        older_than = timedelta(days=self._runtime.settings.task_retention_days)
-        with self._runtime.database.crossing() as session:
-            businesses = crossing.businesses(session)
+        """Delete finished tasks and remembered answers past their retention; returns how many tasks.
+
+        A batch of each business at a time: the next sweep goes on with those that have more.
+        """
+        businesses, self._have_more_old = self._have_more_old, []
+        if not businesses:
+            with self._runtime.database.crossing() as session:
+                businesses = [ref.business_id for ref in crossing.businesses(session)]
         deleted = 0
-        for ref in businesses:
-            with self._runtime.database.tenant(ref.business_id) as session:
-                deleted += self._runtime.tasks.clean_up(session, older_than)
-                forget_idempotency_keys(session, self._runtime.settings.idempotency_hours)
+        for business_id in businesses:
+            try:
+                tasks, answers = self._delete_old_of(business_id)
+            except SQLAlchemyError as error:
+                # Tried again in an hour. It keeps no other business from it.
+                log.warning("old tasks not deleted", business_id=business_id, error=type(error).__name__)
+                continue
+            deleted += tasks
+            if BATCH in (tasks, answers):
+                self._have_more_old.append(business_id)
+        if self._have_more_old:
+            self._retention.due_at = 0.0
         return deleted
+
+    def _delete_old_of(self, business_id: int) -> tuple[int, int]:
+        """Delete a batch of a business: how many tasks, and how many remembered answers."""
+        settings = self._runtime.settings
+        with self._runtime.database.tenant(business_id) as session:
+            return (
+                self._runtime.tasks.clean_up(session, timedelta(days=settings.task_retention_days), BATCH),
+                forget_idempotency_keys(session, settings.idempotency_hours, BATCH),
+            )
 
     def purge_deleted_leads(self) -> int:
         """Take leads away for good that were deleted longer ago than they can be restored; returns how many.
@@ -237,6 +302,19 @@ class Sweep:
             if len(refs) < BATCH:
                 break
         return purged
+
+    def forget_incoming_messages(self) -> int:
+        """Forget messages of people that came so long ago that they do not come again; returns how many.
+
+        A batch of each business at a time: the next run goes on.
+        """
+        with self._runtime.database.crossing() as session:
+            businesses = crossing.businesses(session)
+        forgotten = 0
+        for ref in businesses:
+            with self._runtime.database.tenant(ref.business_id) as session:
+                forgotten += inbound.forget_old_messages(session, BATCH)
+        return forgotten
 
     def forget_dead_workers(self) -> int:
         """Delete the heartbeats of processes that were last seen more than a day ago; returns how many."""
@@ -261,6 +339,16 @@ def _mend(part: _Part) -> None:
         if mended:
             SWEEP_ACTIONS.labels(action=part.name).inc(mended)
             log.debug("sweep", action=part.name, number=mended)
+
+
+def _numbers(rq_ids: Iterable[str], kinds: Collection[str]) -> list[int]:
+    """The ids of rows in those RQ ids that begin with one of ``kinds``."""
+    parts = (rq_id.rpartition("_") for rq_id in rq_ids)
+    return [
+        int(number)
+        for kind, _, number in parts
+        if kind in kinds and number.isascii() and number.isdecimal() and len(number) <= LONGEST_ID
+    ]
 
 
 def _by_business(refs: list[crossing.Ref]) -> dict[int, list[int]]:

@@ -8,7 +8,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
 
 from switchboard_api.auth import RuntimeDep, unauthenticated
-from switchboard_api.metrics import RUNNABLE
+from switchboard_api.metrics import show_runnable
 from switchboard_api.problems import Problem
 from switchboard_api.runnable import RunnableWork
 from switchboard_core.logs import get_logger
@@ -73,5 +73,5 @@ def runnable(
 ) -> Runnable:
     """Runnable work of the queues that a pool consumes; ``pool`` only names the pool's series in the metrics."""
     number = work.of(queues)
-    RUNNABLE.labels(pool).set(number)
+    show_runnable(pool, number)
     return Runnable(runnable=number)

@@ -90,7 +90,7 @@ def list_calls(
             "content": {
                 "text/csv": {
                     "example": "lead_id,to_number,status,reason,attempts,answered_by,duration_s\r\n"
-                    "17,+14155550117,completed,,1,human,42\r\n"
+                    "17,'+14155550117,completed,,1,human,42\r\n"
                 }
             },
             "description": "One line a lead.",

@@ -57,6 +57,6 @@ async def message_status(form: CarrierParameters, runtime: RuntimeDep, recipient
     openapi_extra=_form(From="+14155550117", To="+14155550100", Body="STOP"),
 )
 async def message(form: CarrierParameters, runtime: RuntimeDep) -> Response:
-    """STOP, STOPALL, UNSUBSCRIBE, CANCEL, END and QUIT opt the sender out, START in again. Nothing else is kept."""
+    """STOP, STOPALL, UNSUBSCRIBE, CANCEL, END and QUIT opt the sender out, START in again. Each counts once."""
     await run_in_threadpool(inbound.on_message, runtime, form)
     return Response(EMPTY_TWIML, media_type="text/xml")

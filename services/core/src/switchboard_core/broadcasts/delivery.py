@@ -77,11 +77,13 @@ def _apply(
         return None
     if is_old_news(message.state, event, same_message=sid is not None and message.provider_id == sid):
         return message.state
+    before = message.state
     reason = failure_sentence(word, error_code) if event is MessageEvent.UNDELIVERED else None
     message = outbox.record(session, message.id, event, outbox.Evidence(reason, sid))
     if message.state.settled and message.state is not MessageState.SENT:
         recipient.check_at = None
-    if str(error_code) == str(UNSUBSCRIBED) and recipient.address:
+    # Told again, it says nothing new: the person may have asked for messages since.
+    if message.state is not before and str(error_code) == str(UNSUBSCRIBED) and recipient.address:
         opt_outs.add(session, Channel.SMS, [recipient.address], reason="told the carrier to stop")
     session.flush()
     return message.state

@@ -116,6 +116,17 @@ class OptOut(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
+class IncomingMessage(Base):
+    """A message of somebody that was applied. Neither who sent it nor what it said: only that it counts no more."""
+
+    __tablename__ = "incoming_messages"
+    __table_args__ = (Index("ix_incoming_messages_business_id_received_at", "business_id", "received_at"),)
+
+    message_sid: Mapped[str] = mapped_column(String(64), primary_key=True, doc="The carrier's id of it.")
+    business_id: Mapped[int] = mapped_column(ForeignKey("businesses.id", ondelete="CASCADE"), primary_key=True)
+    received_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class MessageRate(Base):
     """The rate limiter that all broadcasts of a business share, per channel. The row is also its lock."""
 

@@ -70,28 +70,38 @@ def admit_next(session: Session, runtime: Runtime) -> Admitted | Idle | LookAgai
     business = session.scalars(
         select(Business).where(Business.id == tenant_of(session)).with_for_update(key_share=True)
     ).one()
-    live, now = session.execute(
-        select(
-            select(func.count()).select_from(CallAttempt).where(CallAttempt.settled_at.is_(None)).scalar_subquery(),
-            db_now(),
-        )
+    live, newest, now = session.execute(
+        select(func.count(), func.max(CallAttempt.created_at), db_now()).where(CallAttempt.settled_at.is_(None))
     ).one()
-    outcome = _decide(session, runtime, business, live, now)
+    outcome = _decide(session, runtime, business, _Live(live, newest), now)
     business.next_wake_at = outcome.wake_at if isinstance(outcome, Idle) else None
     if isinstance(outcome, Idle) and outcome.wake_at is not None:
         return replace(outcome, wait_s=max(0.0, (outcome.wake_at - now).total_seconds()))
     return outcome
 
 
+@dataclass(frozen=True)
+class _Live:
+    """The business's unsettled attempts: how many, and when the newest was admitted."""
+
+    number: int
+    newest: datetime | None
+
+    def since(self, moment: datetime | None) -> bool:
+        """Whether one was admitted since then."""
+        return self.newest is not None and (moment is None or self.newest >= moment)
+
+
 def _decide(
-    session: Session, runtime: Runtime, business: Business, live: int, now: datetime
+    session: Session, runtime: Runtime, business: Business, live: _Live, now: datetime
 ) -> Admitted | Idle | LookAgain:
-    if live >= business.call_cap:
+    if live.number >= business.call_cap:
         return Idle("every slot is taken")
     breaker = Breaker(business.breaker_failures, business.breaker_open_until)
     if breaker.is_open(now):
         return Idle("the breaker is open", breaker.open_until)
-    if breaker.failures >= BREAKER_THRESHOLD and live > 0:
+    # Conversations that began before the carrier failed say nothing of it, and may last for hours.
+    if breaker.failures >= BREAKER_THRESHOLD and live.since(breaker.open_until):
         return Idle("a probe is on its way to the carrier", now + timedelta(seconds=1))
     # Locked before any of their jobs, as everywhere else, and so that no call is admitted behind a cancel's commit.
     runs = session.scalars(

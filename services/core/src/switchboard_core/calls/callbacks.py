@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from switchboard_core import crossing
 from switchboard_core.calls.dial import hang_up
-from switchboard_core.calls.express import STEPS, Told, apply_at_once, goes_on
+from switchboard_core.calls.express import Told, end_at_once, goes_on
 from switchboard_core.calls.models import CallAttempt, OutboundCallJob, OutboundCallRun
 from switchboard_core.calls.progress import wake_pump
 from switchboard_core.calls.settle import Applied, Evidence, apply_event
@@ -95,9 +95,8 @@ def on_status(runtime: Runtime, ref: crossing.AttemptRef, form: Form) -> bool:
         log.warning("status callback with an unknown CallStatus", attempt_id=str(ref.id), call_status=word[:40])
         return True
     evidence = evidence_of(form)
-    if done := apply_at_once(runtime, ref, event, evidence):
-        if done.ended:
-            _say_ended(ref, done.run_id, done.job_id, STEPS[event].after)
+    if ended := end_at_once(runtime, ref, event, evidence):
+        _say_ended(ref, ended.run_id, ended.job_id, ended.state)
         return True
     with runtime.database.tenant(ref.business_id) as session:
         applied = apply_event(session, runtime, ref.id, event, evidence)
@@ -118,7 +117,7 @@ def _follow_up(runtime: Runtime, applied: Applied) -> None:
         _say_ended(ref, applied.run.id, applied.run.background_job_id, applied.attempt.state)
 
 
-def _say_ended(ref: crossing.AttemptRef, run_id: int | None, job_id: int | None, state: AttemptState) -> None:
+def _say_ended(ref: crossing.AttemptRef, run_id: int, job_id: int | None, state: AttemptState) -> None:
     log.info("enqueuing next job to RQ worker", run_id=run_id, job_id=job_id, attempt_id=str(ref.id), state=str(state))
 
 

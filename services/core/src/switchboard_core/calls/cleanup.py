@@ -4,6 +4,7 @@ A process that starts proves nothing about calls that live, so nothing here conc
 moved by what the carrier says of it, and a run only ends when no worker has been seen for the dead-worker limit.
 """
 
+import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,6 +14,7 @@ from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session
 
 from switchboard_core import crossing
+from switchboard_core.calls.asking import ask_about
 from switchboard_core.calls.campaign import WATCH_S
 from switchboard_core.calls.carrier import CarrierCall, CarrierUnavailableError
 from switchboard_core.calls.dial import hang_up
@@ -33,10 +35,7 @@ from switchboard_core.sql import after_seconds, db_now
 
 log = get_logger(__name__)
 
-NOT_WITHIN_S = 60.0
 BATCH = 100
-GIVE_UP_AFTER = 3
-"""Questions in a row without an answer, after which a carrier that is away is left alone until the next pass."""
 ASK_AGAIN_AFTER_S = 1.0
 ANSWER_AWAITED_S = 5.0
 """So long after a question is somebody else's to ask again, where who asked was killed before the answer."""
@@ -62,28 +61,23 @@ def settle_silent(
 ) -> CleanupReport:
     """Ask the carrier about attempts that fell silent, and move them by its answer.
 
+    For a few seconds, those that have been silent longest first: the next pass goes on.
+
     Args:
         runtime: of the process.
         silent_s: seconds without a word; default from the settings.
         only_business: look at this business only.
     """
-    report, unanswered = CleanupReport(), 0
-    for ref in _silent(runtime, runtime.settings.settle_after_seconds if silent_s is None else silent_s, only_business):
-        report.attempts_checked += 1
-        try:
-            report.attempts_settled += _look_into(runtime, ref)
-            unanswered = 0
-        except CarrierUnavailableError as error:
-            log.warning(
-                "the carrier cannot say what became of a call; asked again later",
-                attempt_id=str(ref.id),
-                error=str(error),
-            )
-            _ask_again(runtime, ref)
-            unanswered += 1
-        if unanswered == GIVE_UP_AFTER:
-            break
-    return report
+
+    def unanswered(ref: crossing.AttemptRef, error: CarrierUnavailableError) -> None:
+        log.warning(
+            "the carrier cannot say what became of a call; asked again later", attempt_id=str(ref.id), error=str(error)
+        )
+        _ask_again(runtime, ref)
+
+    refs = _silent(runtime, runtime.settings.settle_after_seconds if silent_s is None else silent_s, only_business)
+    settled = ask_about(refs, lambda ref: _look_into(runtime, ref), unanswered)
+    return CleanupReport(attempts_checked=len(settled), attempts_settled=sum(settled))
 
 
 def _silent(runtime: Runtime, silent_s: float, only_business: int | None) -> list[crossing.AttemptRef]:
@@ -186,7 +180,8 @@ def _at_carrier(runtime: Runtime, attempt: CallAttempt) -> CarrierCall | None:
 def list_lost_recordings(runtime: Runtime, *, after_s: float | None = None) -> int:
     """Ask the carrier for recordings whose webhook never came; returns how many were found.
 
-    A recording that is still being made is asked about again.
+    A recording that is still being made is asked about again. For a few seconds, in any order: recordings that are
+    long in coming, or that the carrier has trouble with, hold up no other.
 
     Args:
         runtime: of the process.
@@ -196,38 +191,39 @@ def list_lost_recordings(runtime: Runtime, *, after_s: float | None = None) -> i
         refs = crossing.unlisted_recordings(
             session, runtime.settings.settle_after_seconds if after_s is None else after_s, BATCH
         )
-    found = 0
-    for ref in refs:
-        with runtime.database.tenant(ref.business_id) as session:
-            attempt = session.get_one(CallAttempt, ref.id)
-        if attempt.call_sid is None:
-            continue
-        try:
-            recordings = runtime.carrier.recordings_of(attempt.call_sid)
-        except CarrierUnavailableError as error:
-            log.warning("the carrier cannot list recordings; asked again later", error=str(error))
-            break
-        made = [item for item in recordings if item.status in _MADE]
-        with runtime.database.tenant(ref.business_id) as session:
-            for item in made:
-                absent = "unknown" if item.status == "absent" else None
-                note_recording(
-                    session,
-                    runtime,
-                    attempt,
-                    recording_sid=item.sid,
-                    media_url=item.media_url,
-                    duration_s=item.duration_s,
-                    absent_code=absent,
-                )
-            session.execute(
-                update(CallAttempt)
-                .where(CallAttempt.id == ref.id, CallAttempt.settled_at < after_seconds(-RECORDING_AWAITED_S))
-                .values(recordings_listed_at=db_now())
-                .execution_options(synchronize_session=False)
+    random.shuffle(refs)
+    return sum(ask_about(refs, lambda ref: _note_recordings(runtime, ref), _not_listed))
+
+
+def _not_listed(ref: crossing.AttemptRef, error: CarrierUnavailableError) -> None:
+    log.warning("the carrier cannot list recordings; asked again later", attempt_id=str(ref.id), error=str(error))
+
+
+def _note_recordings(runtime: Runtime, ref: crossing.AttemptRef) -> int:
+    """Ask for the recordings of one call and note them; returns how many."""
+    with runtime.database.tenant(ref.business_id) as session:
+        attempt = session.get_one(CallAttempt, ref.id)
+    if attempt.call_sid is None:
+        return 0
+    made = [item for item in runtime.carrier.recordings_of(attempt.call_sid) if item.status in _MADE]
+    with runtime.database.tenant(ref.business_id) as session:
+        for item in made:
+            note_recording(
+                session,
+                runtime,
+                attempt,
+                recording_sid=item.sid,
+                media_url=item.media_url,
+                duration_s=item.duration_s,
+                absent_code="unknown" if item.status == "absent" else None,
             )
-        found += len(made)
-    return found
+        session.execute(
+            update(CallAttempt)
+            .where(CallAttempt.id == ref.id, CallAttempt.settled_at < after_seconds(-RECORDING_AWAITED_S))
+            .values(recordings_listed_at=db_now())
+            .execution_options(synchronize_session=False)
+        )
+    return len(made)
 
 
 def cleanup_stuck_dialing_jobs(runtime: Runtime, business_id: int | None = None) -> CleanupReport:
@@ -359,30 +355,3 @@ def cleanup_business(runtime: Runtime, business_id: int) -> CleanupReport:
             "slots": rebuild_all_slots(runtime, [business_id]),
         }
     )
-
-
-def run_startup_cleanup(runtime: Runtime) -> CleanupReport | None:
-    """The pass of a starting api, once across replicas and not twice within a minute.
-
-    Returns:
-        What it did; None where this process is no api, or another one has just done it.
-    """
-    if runtime.settings.service_role is not ServiceRole.API:
-        return None
-    with runtime.database.crossing() as session:
-        if not crossing.claim_startup_cleanup(session, NOT_WITHIN_S):
-            log.info("startup cleanup skipped: another replica has done it within the last minute")
-            return None
-        businesses = [ref.business_id for ref in crossing.businesses(session)]
-    log.info("[STARTUP] Running outbound cleanup", businesses=len(businesses))
-    calls = cleanup_stuck_dialing_jobs(runtime)
-    runs = cleanup_stuck_runs(runtime, on_startup=True)
-    report = calls.model_copy(
-        update={
-            "runs_taken_over": runs.runs_taken_over,
-            "runs_failed": runs.runs_failed,
-            "slots": rebuild_all_slots(runtime, businesses),
-        }
-    )
-    log.info("[STARTUP] Outbound cleanup complete", **report.model_dump())
-    return report

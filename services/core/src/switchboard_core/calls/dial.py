@@ -8,6 +8,7 @@ the connection open; docs/concepts.md describes it.
 
 import random
 import uuid
+from dataclasses import dataclass
 
 import stamina
 from sqlalchemy import select, update
@@ -45,41 +46,58 @@ class CallOffError(Exception):
 def dial(runtime: Runtime, admitted: Admitted) -> None:
     """Place the call and write down what the carrier said. Raises nothing that the carrier may cause."""
     attempt = admitted.attempt
-    event, evidence, breaker_ok = _send(runtime, admitted)
+    answer = _send(runtime, admitted)
     log.info(
-        "call dialled" if event is CallEvent.CREATED else "call not confirmed",
+        "call dialled" if answer.event is CallEvent.CREATED else "call not confirmed",
         run_id=attempt.run_id,
         job_id=attempt.job_id,
         attempt_id=str(attempt.id),
         number=attempt.number,
         to=mask_number(attempt.to_number),
-        answer=str(event),
-        reason=evidence.reason,
+        answer=str(answer.event),
+        reason=answer.evidence.reason,
     )
-    CARRIER_ANSWERS.labels(answer=str(event)).inc()
+    if answer.asked:
+        CARRIER_ANSWERS.labels(answer=str(answer.event)).inc()
     reach("before_answer_is_saved")
-    _write_down(runtime, attempt.business_id, attempt.id, event, evidence)
-    if breaker_ok is not None:
-        _record_breaker(runtime, admitted, ok=breaker_ok, reason=evidence.reason)
+    _write_down(runtime, attempt.business_id, attempt.id, answer.event, answer.evidence)
+    if answer.carrier_works is not None:
+        _record_breaker(runtime, admitted, ok=answer.carrier_works, reason=answer.evidence.reason)
 
 
-def _send(runtime: Runtime, admitted: Admitted) -> tuple[CallEvent, Evidence, bool | None]:
-    """Send the create call: the event it means, what is known, and whether the carrier works (None: no telling)."""
+@dataclass(frozen=True)
+class _Answer:
+    """What came of a create call.
+
+    Attributes:
+        event: what it means for the attempt.
+        evidence: what is known.
+        carrier_works: None: no telling.
+        asked: false where we called it off ourselves, which is no answer of the carrier.
+    """
+
+    event: CallEvent
+    evidence: Evidence
+    carrier_works: bool | None
+    asked: bool = True
+
+
+def _send(runtime: Runtime, admitted: Admitted) -> _Answer:
     attempt = admitted.attempt
     try:
         call = runtime.carrier.create(order_of(runtime, admitted), lambda: _mark_sent(runtime, attempt))
     except CallOffError as off:
-        return CallEvent.NOT_SENT, Evidence(reason=str(off)), None
+        return _Answer(CallEvent.NOT_SENT, Evidence(reason=str(off)), None, asked=False)
     except NotSentError as error:
         evidence = Evidence(reason=str(error), retry_after_s=error.retry_after_s)
-        return CallEvent.NOT_SENT, evidence, False if error.carrier_fault else None
+        return _Answer(CallEvent.NOT_SENT, evidence, False if error.carrier_fault else None)
     except AnswerLostError as error:
-        return CallEvent.ANSWER_LOST, Evidence(reason=str(error)), False
+        return _Answer(CallEvent.ANSWER_LOST, Evidence(reason=str(error)), carrier_works=False)
     except RejectedError as error:
         # A refusal of the account says nothing about the lead: its job waits until the account works again.
         event = CallEvent.NOT_SENT if error.account_fault else CallEvent.REJECTED
-        return event, Evidence(reason=str(error)), not error.account_fault
-    return CallEvent.CREATED, Evidence(call_sid=call.sid, carrier_status=call.status), True
+        return _Answer(event, Evidence(reason=str(error)), not error.account_fault)
+    return _Answer(CallEvent.CREATED, Evidence(call_sid=call.sid, carrier_status=call.status), carrier_works=True)
 
 
 def order_of(runtime: Runtime, admitted: Admitted) -> CallOrder:

@@ -129,12 +129,12 @@ STEPS = {event: step for event in CallEvent if (step := _step(event))}
 
 
 @dataclass(frozen=True)
-class Done:
-    """What was done: where the call has ended, its run and the run's background job."""
+class Ended:
+    """A call that has ended: its state, its run and the run's background job, if it is still there."""
 
-    ended: bool
-    run_id: int | None = None
-    job_id: int | None = None
+    state: AttemptState
+    run_id: int
+    job_id: int | None
 
 
 @dataclass(frozen=True)
@@ -175,31 +175,26 @@ def apply_together(database: Database, told: Sequence[Told]) -> list[bool]:
     return [cursors[index].fetchone() is not None for index in range(len(told))]
 
 
-def apply_at_once(runtime: Runtime, ref: AttemptRef, event: CallEvent, evidence: Evidence) -> Done | None:
-    """Apply an event in a transaction of its own, and do what follows its commit.
+def end_at_once(runtime: Runtime, ref: AttemptRef, event: CallEvent, evidence: Evidence) -> Ended | None:
+    """Apply an event that ends a call, in a transaction of its own, and do what follows its commit.
 
     Returns:
-        What was done. If None, nothing was done and nothing is known.
+        What has ended. If None, nothing was done and nothing is known.
     """
     step = STEPS.get(event)
-    if step is None:
+    if step is None or not step.after.settled:
         return None
-    row = _execute(runtime.database, Told(ref, event, evidence))
+    try:
+        with runtime.database.pipeline() as pipeline:
+            cursor = pipeline.execute(ref.business_id, _ENDS, _parameters(Told(ref, event, evidence)))
+    except psycopg.Error as error:
+        log.debug("event not applied at once", attempt_id=str(ref.id), error=type(error).__name__)
+        return None
+    row = cursor.fetchone()
     if row is None:
         return None
     log.debug("call event", attempt_id=str(ref.id), call_event=str(event), before=row["before"], after=str(step.after))
-    return _follow_up(runtime, ref, step, row) if step.after.settled else Done(ended=False)
-
-
-def _execute(database: Database, told: Told) -> dict[str, Any] | None:
-    statement = _ENDS if STEPS[told.event].after.settled else _GOES_ON
-    try:
-        with database.pipeline() as pipeline:
-            cursor = pipeline.execute(told.ref.business_id, statement, _parameters(told))
-    except psycopg.Error as error:
-        log.debug("event not applied at once", attempt_id=str(told.ref.id), error=type(error).__name__)
-        return None
-    return cursor.fetchone()
+    return _follow_up(runtime, ref, step, row)
 
 
 def _parameters(told: Told) -> dict[str, Any]:
@@ -220,7 +215,7 @@ def _parameters(told: Told) -> dict[str, Any]:
     }
 
 
-def _follow_up(runtime: Runtime, ref: AttemptRef, step: Step, row: dict[str, Any]) -> Done:
+def _follow_up(runtime: Runtime, ref: AttemptRef, step: Step, row: dict[str, Any]) -> Ended:
     """Behind the commit of an end: the slot is given back, whoever watches the run is told, the pump is woken."""
     ATTEMPTS_SETTLED.labels(state=str(step.after)).inc()
     release_slot(runtime, ref.business_id, ref.id)
@@ -232,4 +227,4 @@ def _follow_up(runtime: Runtime, ref: AttemptRef, step: Step, row: dict[str, Any
     run_id, task_id = row["run_id"], row["background_job_id"]
     if task_id is not None:
         runtime.transport.wake(process_next_wakeup(task_id, run_id, ref.business_id))
-    return Done(ended=True, run_id=run_id, job_id=task_id)
+    return Ended(step.after, run_id, task_id)

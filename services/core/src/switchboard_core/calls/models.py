@@ -22,6 +22,7 @@ class OutboundCallRun(Base):
     __table_args__ = (
         CheckConstraint(_one_of("status", RunStatus), name="outbound_call_runs_status"),
         Index("ix_outbound_call_runs_business_id_id", "business_id", "id"),
+        Index("ix_outbound_call_runs_background_job_id", "background_job_id"),
         Index(
             "ix_outbound_call_runs_open",
             "business_id",

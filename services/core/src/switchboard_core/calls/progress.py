@@ -8,7 +8,6 @@ from sqlalchemy.orm import Session
 
 from switchboard_core.calls.models import OutboundCallJob, OutboundCallRun
 from switchboard_core.calls.states import CallStatus
-from switchboard_core.db import after_commit
 from switchboard_core.jobs.kernel import MAX_ERRORS
 from switchboard_core.jobs.models import BackgroundJob
 from switchboard_core.jobs.queueing import OPEN, wake_now
@@ -84,8 +83,7 @@ def wake_pump(session: Session, runtime: Runtime, run: OutboundCallRun) -> None:
     """Wake the pump of the run's business once the transaction is committed."""
     if run.background_job_id is None:
         return
-    wakeup = process_next_wakeup(run.background_job_id, run.id, run.business_id)
-    after_commit(session, lambda: runtime.transport.wake(wakeup))
+    runtime.transport.wake_after_commit(session, process_next_wakeup(run.background_job_id, run.id, run.business_id))
 
 
 def counts(session: Session, run_id: int) -> dict[CallStatus, int]:

@@ -116,7 +116,9 @@ def _live(session: Session) -> set[str]:
 
 def _take_slot(runtime: Runtime, business_id: int, admitted: Admitted) -> None:
     try:
-        if not runtime.slots.acquire(business_id, str(admitted.attempt.id), admitted.cap):
+        with runtime.transport.patience.telling():
+            taken = runtime.slots.acquire(business_id, str(admitted.attempt.id), admitted.cap)
+        if not taken:
             # Redis holds members that PostgreSQL has settled: it is the one that is wrong.
             with runtime.database.tenant(business_id) as session:
                 rebuild_slots(session, runtime, business_id)

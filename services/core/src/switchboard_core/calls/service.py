@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from switchboard_core.calls.admission import NO_CALLER_ID
 from switchboard_core.calls.models import CallAttempt, OutboundCallJob, OutboundCallRun
-from switchboard_core.calls.policy import Breaker
+from switchboard_core.calls.policy import BREAKER_THRESHOLD, Breaker
 from switchboard_core.calls.progress import counts, wake_pump
 from switchboard_core.calls.schemas import AttemptView, CallJobView, RunCounts, RunCreate, RunView
 from switchboard_core.calls.states import CallStatus, RunStatus
@@ -134,12 +134,16 @@ def _waiting(
     session: Session, run: OutboundCallRun, by_status: dict[CallStatus, int]
 ) -> tuple[str | None, datetime | None]:
     """Why nothing is dialled, for people: the breaker, no number to call from, or the time of the next call."""
-    if run.status is not RunStatus.RUNNING or any(status.active for status, number in by_status.items() if number):
+    if run.status is not RunStatus.RUNNING:
         return None, None
     business = session.get_one(Business, run.business_id)
     now = session.execute(select(db_now())).scalar_one()
-    if Breaker(business.breaker_failures, business.breaker_open_until).is_open(now):
-        return "the carrier fails; calls are tried again later", business.breaker_open_until
+    breaker = Breaker(business.breaker_failures, business.breaker_open_until)
+    # Also while the verdict on a probe is awaited: nothing else is dialled until the carrier is known to work.
+    if by_status.get(CallStatus.QUEUED) and breaker.failures >= BREAKER_THRESHOLD:
+        return "the carrier fails; calls are tried again later", breaker.open_until if breaker.is_open(now) else None
+    if any(status.active for status, number in by_status.items() if number):
+        return None, None
     first = session.execute(
         select(OutboundCallJob.next_attempt_at, OutboundCallJob.reason)
         .where(OutboundCallJob.run_id == run.id, OutboundCallJob.status == CallStatus.QUEUED)

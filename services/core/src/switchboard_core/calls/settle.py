@@ -126,10 +126,14 @@ def _keep(attempt: CallAttempt, evidence: Evidence) -> None:
 
 
 def _must_hang_up(attempt: CallAttempt, event: CallEvent) -> bool:
-    """Whether a call goes on that nobody wants: being cancelled, or ended by us without the carrier's word."""
+    """Whether a call goes on that nobody wants: to be hung up, or ended by us without the carrier's word.
+
+    A person or a rule asked to hang it up. Who did so may have found the carrier away, so it is done again whenever
+    something is heard of the call.
+    """
     if attempt.call_sid is None or attempt.carrier_status in CARRIER_TERMINAL:
         return False
-    if attempt.state is AttemptState.CANCELING:
+    if attempt.state is AttemptState.CANCELING or (attempt.hangup_requested_at and not attempt.state.settled):
         return True
     lives = event in {CallEvent.CREATED, CallEvent.INITIATED, CallEvent.RINGING, CallEvent.ANSWERED}
     return lives and attempt.state.settled
@@ -219,6 +223,7 @@ def release_slot(runtime: Runtime, business_id: int, attempt_id: uuid.UUID) -> N
     from redis.exceptions import RedisError
 
     try:
-        runtime.slots.release(business_id, str(attempt_id))
+        with runtime.transport.patience.telling():
+            runtime.slots.release(business_id, str(attempt_id))
     except RedisError:
         log.warning("slot not released in Redis; the next rebuild corrects it", business_id=business_id)

@@ -6,6 +6,7 @@ doubled wake-up finds nothing to claim, a worker that lost its lease writes noth
 again exactly where the last commit was.
 """
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -35,7 +36,13 @@ from switchboard_core.sql import after_seconds
 
 log = get_logger(__name__)
 
+_jitter = random.Random()  # noqa: S311 - spreads retries, protects nothing
+
 MAX_CRASHES = 5
+MAX_SETBACKS = 60
+"""Slices in a row that the database may refuse: with the waits between them an hour at least, so that one that is slow
+or in trouble ends no work, and a slice that asks too much of it is not tried for ever."""
+_LONGEST_WAIT_S = 60.0
 MAX_ERRORS = 1000
 PARK_S = 60
 FAILURE_BUDGET_S = 2.0
@@ -117,11 +124,7 @@ class Kernel:
         if job.cancel_requested_at is not None and not CATALOG[job.job_type].ends_itself:
             return self._end(claim, JobStatus.CANCELLED, "Cancelled on request.")
         with self._leases.hold(Lease("background_jobs", job.business_id, job.id, job.attempt)):
-            if job.crash_count >= MAX_CRASHES:
-                reason = (
-                    f"Its worker crashed, lost the database or ran out of time {job.crash_count} times in a row, "
-                    "so it was stopped."
-                )
+            if (reason := _given_up(job)) is not None:
                 return self._fail(claim, reason)
             reach("after_claim")
             return self._run(claim, budget_s)
@@ -202,7 +205,9 @@ class Kernel:
             except FencedError:
                 log.warning("claim lost: another worker has taken the job over", task_id=claim.job.id)
                 return Outcome.FINISHED
-            except (OperationalError, InterfaceError, BaseTimeoutException) as error:
+            except BaseTimeoutException as error:
+                return self._release(claim, sentence_of(error), own_fault=True)
+            except (OperationalError, InterfaceError) as error:
                 return self._release(claim, sentence_of(error))
             except Exception as error:
                 # Whatever a task raises ends that task, never the worker.
@@ -261,6 +266,7 @@ class Kernel:
             "cursor": outcome.next_cursor,
             "lease_until": None,
             "crash_count": 0,
+            "setbacks": 0,
             "heartbeat_at": now,
             "version": BackgroundJob.version + 1,
             "status": outcome.ends_as if ended else JobStatus.RUNNING,
@@ -304,7 +310,9 @@ class Kernel:
         except FencedError:
             log.warning("claim lost: another worker has taken the job over", task_id=job.id)
             return Outcome.FINISHED
-        except (OperationalError, InterfaceError, BaseTimeoutException) as error:
+        except BaseTimeoutException as error:
+            return self._release(claim, sentence_of(error), own_fault=True)
+        except (OperationalError, InterfaceError) as error:
             return self._release(claim, sentence_of(error))
         except Exception:
             # A defect there must not keep the job from ending.
@@ -333,20 +341,32 @@ class Kernel:
             level("task finished", task_id=row.id, status=str(status), reason=reason)
         return Outcome.FINISHED
 
-    def _release(self, claim: Claim, why: str) -> Outcome:
-        """Give the claim back after trouble with the database: the slice did not happen and is run again."""
-        log.warning("slice not committed; the job goes back to its queue", task_id=claim.job.id, error=why)
-        backoff_s = min(30.0, 0.5 * 2 ** min(claim.job.crash_count, 6))
-        with self._database.tenant(claim.job.business_id) as session:
-            self._guarded(
+    def _release(self, claim: Claim, why: str, *, own_fault: bool = False) -> Outcome:
+        """Give the claim back: the slice did not happen and is run again after a while.
+
+        Args:
+            claim: of the slice.
+            why: for people.
+            own_fault: the task ran out of time by itself, which counts like a crash; else the database was in trouble.
+        """
+        job = claim.job
+        log.warning("slice not committed; the job goes back to its queue", task_id=job.id, error=why)
+        counter = BackgroundJob.crash_count if own_fault else BackgroundJob.setbacks
+        wait_s = min(_LONGEST_WAIT_S, 0.5 * 2.0 ** min(job.crash_count + job.setbacks, 7))
+        with self._database.tenant(job.business_id) as session:
+            row = self._guarded(
                 session,
                 claim,
                 {
                     "lease_until": None,
-                    "crash_count": BackgroundJob.crash_count + 1,
-                    "run_after": after_seconds(backoff_s),
+                    counter.key: counter + 1,
+                    "reason": f"The last step did not succeed and is tried again: {why}",
+                    "run_after": after_seconds(wait_s * (1 + _jitter.random() / 4)),
+                    "version": BackgroundJob.version + 1,
                 },
             )
+            if row is not None:
+                self._manager.publish_after_commit(session, row)
         return Outcome.FINISHED
 
     @staticmethod
@@ -359,3 +379,15 @@ class Kernel:
             .returning(BackgroundJob)
             .execution_options(populate_existing=True)
         ).first()
+
+
+def _given_up(job: BackgroundJob) -> str | None:
+    """Why a job is not tried any more, if it is not."""
+    if job.crash_count >= MAX_CRASHES:
+        return f"Its worker crashed or it ran out of time {job.crash_count} times in a row, so it was stopped."
+    if job.setbacks >= MAX_SETBACKS:
+        return (
+            f"The database refused its last step {job.setbacks} times in a row, so it was stopped. "
+            "The worker's log has the database's words; start it again when they are dealt with."
+        )
+    return None

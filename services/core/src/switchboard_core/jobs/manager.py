@@ -127,14 +127,15 @@ class BackgroundTaskManager:
         """Tell every process about a committed change."""
         self.deliver(change)
         try:
-            self._redis.publish(CHANNEL, _wire(change))
+            with self._transport.patience.telling():
+                self._redis.publish(CHANNEL, _wire(change))
         except RedisError as error:
             log.warning("task change not published; pollers still see it", task_id=change.id, error=str(error)[:200])
 
     def publish_after_commit(self, session: Session, job: BackgroundJob) -> None:
-        """Publish the row as it is now, once the session's transaction is committed."""
+        """Publish the row as it is now, once the session's transaction is committed; unless it changes once more."""
         change = snapshot(job)
-        after_commit(session, lambda: self.publish(change))
+        after_commit(session, lambda: self.publish(change), key=("publish", change.id))
 
     def create(
         self,
@@ -217,8 +218,7 @@ class BackgroundTaskManager:
             # The sweep lets the next one in: a slice that enqueues holds admission's lock and may wait for this row.
             log.info("task finished", task_id=job.id, status=str(job.status), reason=job.reason)
         else:
-            wakeup = wakeup_of(job)
-            after_commit(session, lambda: self._transport.wake(wakeup))
+            self._transport.wake_after_commit(session, wakeup_of(job))
         return snapshot(job)
 
     @staticmethod
@@ -229,14 +229,34 @@ class BackgroundTaskManager:
         leased = select(BackgroundJob.lease_until > func.clock_timestamp()).where(BackgroundJob.id == job.id)
         return not session.scalar(leased)
 
-    def clean_up(self, session: Session, older_than: timedelta) -> int:
-        """Delete finished tasks of the session's business that ended longer ago; returns how many."""
-        result = session.execute(
-            delete(BackgroundJob).where(
-                BackgroundJob.status.not_in(OPEN), BackgroundJob.finished_at < func.now() - older_than
-            )
+    def clean_up(self, session: Session, older_than: timedelta, limit: int) -> int:
+        """Delete finished tasks of the session's business that ended longer ago, the first ones first.
+
+        Args:
+            session: bound to the business.
+            older_than: how long ago a task that is deleted ended at least.
+            limit: how many at most.
+
+        Returns:
+            How many were deleted.
+        """
+        # Who has locked one is not waited for: another process may be deleting the same. A query of its own, because a
+        # sub-select may be run again and again, and each time lock other ones.
+        old = (
+            select(BackgroundJob.id)
+            .where(BackgroundJob.status.not_in(OPEN), BackgroundJob.finished_at < func.now() - older_than)
+            .order_by(BackgroundJob.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+            .cte("old")
         )
-        return int(getattr(result, "rowcount", 0))
+        deleted = session.execute(
+            delete(BackgroundJob)
+            .where(BackgroundJob.id.in_(select(old.c.id)))
+            .returning(BackgroundJob.id)
+            .execution_options(synchronize_session=False)
+        ).all()
+        return len(deleted)
 
     @staticmethod
     def _row(session: Session, task_id: int, *, lock: bool = False) -> BackgroundJob:

@@ -23,8 +23,9 @@ class BackgroundJob(Base):
             "business_id",
             "dedupe_key",
             unique=True,
-            postgresql_where=text("status IN ('pending', 'running')"),
+            postgresql_where=text("status IN ('pending', 'running') AND dedupe_key IS NOT NULL"),
         ),
+        Index("ix_background_jobs_business_id_status_id", "business_id", "status", "id"),
         Index(
             "ix_background_jobs_open",
             "business_id",
@@ -72,6 +73,7 @@ class BackgroundJob(Base):
     reason: Mapped[str | None] = mapped_column(Text, doc="Why it failed, was cancelled or is parked; for people.")
     attempt: Mapped[int] = mapped_column(server_default="0", doc="The fence: only the newest claim may write.")
     crash_count: Mapped[int] = mapped_column(server_default="0", doc="Claims in a row that ended with no word.")
+    setbacks: Mapped[int] = mapped_column(server_default="0", doc="Slices in a row that the database refused.")
     admitted_at: Mapped[datetime | None] = mapped_column(doc="When it was let into Redis; null while it waits.")
     run_after: Mapped[datetime] = mapped_column(server_default=func.now())
     lease_until: Mapped[datetime | None]

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from switchboard_core.db import after_commit, savepoint, tenant_of
+from switchboard_core.db import savepoint, tenant_of
 from switchboard_core.jobs.catalog import CATALOG, JobSpec, spec_of
 from switchboard_core.jobs.context import active_context
 from switchboard_core.jobs.models import BackgroundJob
@@ -143,7 +143,7 @@ def admit(session: Session, transport: Transport, queue: str, *, limit: int | No
     ).all()
     wakeups = [_wakeup(row.job_type, row.id, row.queue, business_id) for row in admitted]
     if wakeups:
-        after_commit(session, lambda: transport.wake(*wakeups))
+        transport.wake_after_commit(session, *wakeups)
     return len(wakeups)
 
 
@@ -157,8 +157,7 @@ def wake_now(session: Session, transport: Transport, job_id: int) -> None:
         .execution_options(synchronize_session=False)
     ).first()
     if row:
-        wakeup = _wakeup(row.job_type, job_id, row.queue, tenant_of(session))
-        after_commit(session, lambda: transport.wake(wakeup))
+        transport.wake_after_commit(session, _wakeup(row.job_type, job_id, row.queue, tenant_of(session)))
 
 
 def queue_job(

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import cast
 
 from redis import Redis
-from redis.client import Pipeline, PubSubWorkerThread
+from redis.client import Pipeline, PubSub, PubSubWorkerThread
 from redis.exceptions import RedisError
 from rq import Queue, SimpleWorker, worker_registration
 from rq.exceptions import DeserializationError, StopRequested
@@ -57,6 +57,7 @@ class KernelWorker(SimpleWorker):
         self._stopping = stopping
         self._transport = Transport(redis)
         self._waiting = False
+        self._listening = True
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """SIGTERM: finish the current slice and leave; after nine seconds leave at once.
@@ -116,14 +117,19 @@ class KernelWorker(SimpleWorker):
             worker_registration.register(self, trip)
             trip.execute()
 
-    def teardown(self) -> None:
-        """Sign off; a Redis that is away keeps no thread of this worker alive."""
-        try:
-            super().teardown()  # type: ignore[no-untyped-call]
-        finally:
-            listener = cast("PubSubWorkerThread | None", self.pubsub_thread)
-            if listener is not None:
-                listener.stop()
+    def stop_listening(self) -> None:
+        """Let the thread that waits for RQ's commands end with its connection, which the caller closes next.
+
+        RQ ends it only where it could sign off: not with a Redis that is away or full.
+        """
+        listener = cast("PubSubWorkerThread | None", self.pubsub_thread)
+        if listener is not None:
+            self._listening = False
+            listener.stop()
+
+    def _pubsub_exception_handler(self, exc: Exception, pubsub: PubSub, pubsub_thread: PubSubWorkerThread) -> None:
+        if self._listening:
+            super()._pubsub_exception_handler(exc, pubsub, pubsub_thread)
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Run a job in this process, with heartbeats from a second thread."""

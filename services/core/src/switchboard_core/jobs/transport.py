@@ -22,8 +22,12 @@ from rq import Queue
 from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 from rq.utils import utcformat
+from sqlalchemy.orm import Session
 
+from switchboard_core.clock import SystemClock
+from switchboard_core.db import after_commit
 from switchboard_core.logs import get_logger
+from switchboard_core.redis import Patience
 from switchboard_core.settings import ALL_QUEUES
 
 log = get_logger(__name__)
@@ -178,10 +182,16 @@ def recording_wakeup(recording_id: int, business_id: int | None = None) -> WakeU
 
 
 class Transport:
-    """Pushes wake-ups to RQ and ends their executions."""
+    """Pushes wake-ups to RQ and ends their executions.
 
-    def __init__(self, redis: "Redis") -> None:
+    Attributes:
+        redis: the client.
+        patience: of all that tell this Redis something after a commit.
+    """
+
+    def __init__(self, redis: "Redis", patience: Patience | None = None) -> None:
         self.redis = redis
+        self.patience = patience or Patience(SystemClock())
         self._push = redis.register_script(_PUSH)
         self._end = redis.register_script(_END)
 
@@ -204,13 +214,19 @@ class Transport:
         """Queue wake-ups after a commit. Redis being away is logged, not raised: the sweep queues them later."""
         try:
             for wakeup in wakeups:
-                self.push(wakeup)
+                with self.patience.telling():
+                    self.push(wakeup)
         except RedisError as error:
             log.warning(
                 "Redis does not answer; the sweep will enqueue later",
                 jobs=[wakeup.rq_id for wakeup in wakeups],
                 error=type(error).__name__,
             )
+
+    def wake_after_commit(self, session: Session, *wakeups: WakeUp) -> None:
+        """Queue wake-ups once the session's transaction is committed; the same ones only once in a transaction."""
+        key = ("wake", *(wakeup.rq_id for wakeup in wakeups))
+        after_commit(session, lambda: self.wake(*wakeups), key=key)
 
     def drop(self, rq_id: str) -> bool:
         """Forget a wake-up that waits; returns whether it was in a queue. Raises ``RedisError``."""

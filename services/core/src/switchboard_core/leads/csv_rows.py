@@ -165,7 +165,8 @@ def _name(lead: LeadRow, cell: str) -> None:
 
 
 def _email(lead: LeadRow, cell: str) -> None:
-    if cell and (len(cell) > MAX_EMAIL_CHARS or not _EMAIL.fullmatch(cell)):
+    # What cannot be seen, such as the marks of direction that copying brings along, is no part of an address.
+    if cell and (len(cell) > MAX_EMAIL_CHARS or not cell.isprintable() or not _EMAIL.fullmatch(cell)):
         msg = "is not an e-mail address"
         raise _CellError(msg)
     lead.email = cell or None

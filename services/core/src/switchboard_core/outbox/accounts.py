@@ -12,7 +12,7 @@ from switchboard_core.mailbox.imap import Account as ImapAccount
 from switchboard_core.mailbox.imap import Security as ImapSecurity
 from switchboard_core.outbox.models import MailAccount, OutgoingMessage, Security
 from switchboard_core.outbox.schemas import MailAccountIn, MailAccountOut, MailArchiveOut
-from switchboard_core.outbox.smtp import Server, in_ascii
+from switchboard_core.outbox.smtp import AddressRefusedError, Server, in_ascii
 from switchboard_core.settings import Settings
 from switchboard_core.vault import service as vault
 from switchboard_core.vault.sealing import KeysMissingError, UnreadableSecretError
@@ -67,9 +67,17 @@ class Sender:
         return domain_of(self.from_address)
 
     def address(self, letter: EmailMessage, message: OutgoingMessage, header: str) -> None:
-        """Add the headers that say who writes to whom; the same in every attempt."""
+        """Add the headers that say who writes to whom; the same in every attempt.
+
+        Raises:
+            AddressRefusedError: there can be no such recipient.
+        """
         letter["From"] = formataddr((self.from_name or "", in_ascii(self.from_address)))
-        letter["To"] = in_ascii(message.recipient or "")
+        try:
+            letter["To"] = in_ascii(message.recipient or "")
+        except UnicodeError as error:
+            msg = "The address was refused: its domain has characters that no domain may have."
+            raise AddressRefusedError(msg) from error
         letter["Date"] = format_datetime(message.created_at)
         letter["Message-ID"] = header
         letter["Auto-Submitted"] = "auto-generated"

@@ -317,7 +317,7 @@ def _temporary(code: int, answer: bytes) -> None:
 
 
 def in_ascii(address: str) -> str:
-    """An address as it goes over the wire: its domain in ASCII."""
+    """An address as it goes over the wire: its domain in ASCII. Raises ``UnicodeError`` where it can have none."""
     local, _, domain = address.rpartition("@")
     return f"{local}@{domain.encode('idna').decode()}" if local and not domain.isascii() else address
 

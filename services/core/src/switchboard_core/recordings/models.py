@@ -21,6 +21,7 @@ class Recording(Base):
         ),
         Index("ix_recordings_business_id_id", "business_id", "id"),
         Index("ix_recordings_business_id_run_id", "business_id", "run_id"),
+        Index("ix_recordings_attempt_id", "attempt_id"),
         Index(
             "ix_recordings_open",
             "run_after",

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from switchboard_core import crossing
 from switchboard_core.calls.models import CallAttempt
-from switchboard_core.db import after_commit, tenant_of
+from switchboard_core.db import tenant_of
 from switchboard_core.jobs.transport import recording_wakeup
 from switchboard_core.logs import get_logger
 from switchboard_core.metrics import RECORDINGS
@@ -68,8 +68,7 @@ def note_recording(
         .execution_options(synchronize_session=False)
     )
     if row is not None and not absent:
-        wakeup = recording_wakeup(row, attempt.business_id)
-        after_commit(session, lambda: runtime.transport.wake(wakeup))
+        runtime.transport.wake_after_commit(session, recording_wakeup(row, attempt.business_id))
 
 
 @dataclass(frozen=True)

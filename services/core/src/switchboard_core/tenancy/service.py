@@ -282,11 +282,21 @@ def _for_audit(value: object) -> object:
     return value if isinstance(value, int | float | str | None) else str(value)
 
 
-def forget_idempotency_keys(session: Session, older_than_hours: int) -> int:
-    """Delete remembered answers of the session's business that no longer count; returns how many."""
+def forget_idempotency_keys(session: Session, older_than_hours: int, limit: int) -> int:
+    """Delete at most ``limit`` remembered answers of the session's business that no longer count; returns how many."""
+    # Not a sub-select: it may be run again and again, and each time lock other ones.
+    old = (
+        select(IdempotencyKey.id)
+        .where(IdempotencyKey.created_at < after_seconds(-3600.0 * older_than_hours))
+        .order_by(IdempotencyKey.created_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("old")
+    )
     gone = session.execute(
         delete(IdempotencyKey)
-        .where(IdempotencyKey.created_at < after_seconds(-3600.0 * older_than_hours))
+        .where(IdempotencyKey.id.in_(select(old.c.id)))
         .returning(IdempotencyKey.id)
+        .execution_options(synchronize_session=False)
     ).all()
     return len(gone)
