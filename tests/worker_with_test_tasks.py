@@ -72,6 +72,11 @@ def fail() -> None:
     raise RuntimeError("an ordinary failure")
 
 
+def nap(seconds: float) -> None:
+    """A plain function that takes a while."""
+    time.sleep(seconds)
+
+
 def wait_for(path: str) -> str:
     """A plain function that takes as long as the test wants."""
     Path(path).with_suffix(".entered").touch()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from bench_limits import jain
 from sqlalchemy import make_url
 
 from switchboard_cli.devstack import (
@@ -69,7 +70,7 @@ class Fairness:
         idle_p95: the same.
         beside_p50: beside the backlog.
         beside_p95: the same.
-        slice_p50: what a slice takes a worker, from one start to its next.
+        slice_mean: from one start of a worker to its next.
         jain: index of finished jobs by business while everybody has a backlog; 1 is the same for all.
         least: jobs that the business with the fewest finished meanwhile.
         most: jobs of the one with the most.
@@ -79,7 +80,7 @@ class Fairness:
     idle_p95: float
     beside_p50: float
     beside_p95: float
-    slice_p50: float
+    slice_mean: float
     jain: float
     least: int
     most: int
@@ -93,7 +94,7 @@ def run(size: Size) -> Fairness:
         bench.backlog(bench.businesses[0], size.backlog)
         bench.await_started(bench.businesses[0], 10)
         beside = bench.delays(size)
-        slice_p50 = bench.slice_s()
+        slice_mean = bench.slice_s()
         for business_id in bench.businesses[1:]:
             bench.backlog(business_id, int(4 * WORKERS * size.contended_s / size.slice_s / size.businesses) + 20)
         bench.owner.execute("TRUNCATE bench_done")
@@ -101,15 +102,14 @@ def run(size: Size) -> Fairness:
             bench.await_started(business_id, 1)
         finished = bench.finished(size.contended_s)
     shares = [finished.get(business_id, 0) for business_id in bench.businesses]
-    jain = sum(shares) ** 2 / (len(shares) * sum(share * share for share in shares))
     idle_cuts, beside_cuts = (statistics.quantiles(delays, n=20) for delays in (idle, beside))
     return Fairness(
         1000 * idle_cuts[9],
         1000 * idle_cuts[18],
         1000 * beside_cuts[9],
         1000 * beside_cuts[18],
-        1000 * slice_p50,
-        jain,
+        1000 * slice_mean,
+        jain(shares),
         min(shares),
         max(shares),
     )
@@ -160,7 +160,7 @@ class _Bench:
         return [float(row[0]) for row in rows]
 
     def slice_s(self) -> float:
-        """Median seconds from one start to the next of a worker that is never idle."""
+        """Mean seconds from one start to the next of a worker that is never idle."""
         rows = self.owner.execute("SELECT began FROM bench_done ORDER BY began DESC LIMIT 200").fetchall()
         began = [float(row[0]) for row in reversed(rows)]
         return WORKERS * (began[-1] - began[0]) / (len(began) - 1)

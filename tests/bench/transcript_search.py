@@ -31,6 +31,7 @@ WORDS = 20_000
 STOP_WORDS = 30
 SAID = range(20, 120)
 LIMIT = 20
+EVERY = "all of these"
 COLUMNS = "business_id, recording_sid, call_sid, media_url, status, transcript"
 _SYLLABLES = ("ba", "do", "ka", "lu", "mi", "ne", "po", "ra", "si", "tu", "ve", "zo")
 
@@ -135,7 +136,7 @@ def _measure(urls: DatabaseUrls, business_id: int, queries: dict[str, list[str]]
         spoken = [_ms(found, query) for query in queries["two or three words"]]
     finally:
         database.dispose()
-    return [*timings, _timing("all of these", every), _timing("calls for `/voice/search`, two or three words", spoken)]
+    return [*timings, _timing(EVERY, every), _timing("calls for `/voice/search`, two or three words", spoken)]
 
 
 def _ms(look: Callable[[str], int], query: str) -> float:

@@ -16,6 +16,7 @@ from switchboard_core.calls.dial import _mark_sent
 from switchboard_core.calls.models import CallAttempt
 from switchboard_core.calls.settle import apply_event
 from switchboard_core.calls.states import CallEvent
+from switchboard_core.jobs.transport import background_wakeup
 from switchboard_core.leads import do_not_call
 from switchboard_core.tenancy.models import Business
 from switchboard_core.tenancy.schemas import BusinessUpdate
@@ -360,3 +361,13 @@ class TestCallerIds:
         own = bench.start(*numbers(1, 5_551_000), caller_ids=["+14155550155"])
         change(bench, caller_ids=[])
         assert bench.admit().run.id == own.id
+
+
+def test_a_pump_at_the_rate_s_limit_leaves_its_worker_to_who_waits(bench: CallsBench) -> None:
+    bench.execute("UPDATE businesses SET call_cap = 50, calls_per_second = 5")
+    run = bench.start(*numbers(50))
+    bench.runtime.redis.flushall()
+    bench.runtime.transport.push(background_wakeup("delete_leads", 1, "low", 60))
+    assert bench.pump(run), "there is more to do"
+    # At most the tokens of a second and what came while it looked, not those of the two seconds that it may stay.
+    assert 1 <= bench.value("SELECT count(*) FROM call_attempts") < 12

@@ -1,6 +1,9 @@
 """Turns between businesses, as orders of starts: no clock decides whether these pass."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 
@@ -9,6 +12,8 @@ from integration.calls_support import CallsBench, numbers
 from integration.kernel_support import QUEUE, TASK, Bench, bench, kernel_database, walk
 from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
 from switchboard_core.calls.admission import Admitted, admit_next
+from switchboard_core.calls.pump import process_next
+from switchboard_core.calls.schemas import RunView
 from switchboard_core.calls.settle import apply_event
 from switchboard_core.calls.states import CallEvent
 from switchboard_core.jobs.kernel import Kernel, Outcome
@@ -18,6 +23,9 @@ from switchboard_worker.sweep import Sweep
 BACKLOG = 200
 SMALL = 6
 CALLERS = 4
+LONG_RUN = 2000
+SHORT_RUN = 40
+CONTENDED_CALLS = 30
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +44,12 @@ def jobs(urls: DatabaseUrls, valkey: EmbeddedValkey) -> Iterator[Bench]:
 def servers(postgres: EmbeddedPostgres, migrated_template: str, valkey: EmbeddedValkey) -> Iterator[CallsBench]:
     with calls_bench(postgres, migrated_template, valkey, carrier_calls_per_second=0.001) as made:
         yield made
+
+
+@pytest.fixture
+def sharing(postgres: EmbeddedPostgres, migrated_template: str, valkey: EmbeddedValkey) -> Iterator[CallsBench]:
+    with calls_bench(postgres, migrated_template, valkey, carrier_calls_per_second=10) as made:
+        yield made.reset()
 
 
 @pytest.fixture
@@ -159,6 +173,66 @@ def test_who_does_not_come_for_its_turn_holds_up_nobody(calls: CallsBench) -> No
         calls.runtime.carrier.account_sid,
     )
     assert place(calls, rival) == 1
+
+
+def test_small_runs_call_beside_a_long_one_and_get_their_share_of_the_account_s_rate(sharing: CallsBench) -> None:
+    long, *others = everybody = [sharing.another_business(call_cap=100, calls_per_second=400) for _ in range(3)]
+    runs = {long: expanded(sharing, long, LONG_RUN)}
+    with pumps(sharing, runs[long]):
+        sharing.await_true(lambda: len(calls_so_far(sharing)) >= 10, "the first calls of the long run")
+        before = len(calls_so_far(sharing))
+        runs |= {business_id: expanded(sharing, business_id, SHORT_RUN) for business_id in others}
+        with pumps(sharing, *(runs[business_id] for business_id in others)):
+            sharing.await_true(
+                lambda: all(calls_so_far(sharing).count(business_id) for business_id in others),
+                "everybody's first call",
+            )
+            begun = len(calls_so_far(sharing))
+            sharing.await_true(lambda: len(calls_so_far(sharing)) >= begun + CONTENDED_CALLS, "calls of everybody", 60)
+    order = calls_so_far(sharing)
+    assert begun - before < LONG_RUN / 40, "the small runs waited for the long one"
+    shares = [order[begun : begun + CONTENDED_CALLS].count(business_id) for business_id in everybody]
+    assert sum(shares) ** 2 / (len(shares) * sum(share**2 for share in shares)) >= 0.95, shares
+
+
+def expanded(calls: CallsBench, business_id: int, leads: int) -> RunView:
+    """A run of a business over new leads, ready to call."""
+    calls.execute(
+        "INSERT INTO leads (business_id, phone, timezone) "
+        "SELECT %s, '+1' || (4150000000 + %s * 100000 + n), 'UTC' FROM generate_series(1, %s::bigint) n",
+        business_id,
+        business_id,
+        leads,
+    )
+    run = calls.create(business_id=business_id)
+    calls.slices(run)
+    return run
+
+
+def calls_so_far(calls: CallsBench) -> list[int]:
+    """Whose calls they were, in the order of their admission."""
+    return [int(row["business_id"]) for row in calls.rows("SELECT business_id FROM call_attempts ORDER BY created_at")]
+
+
+@contextmanager
+def pumps(calls: CallsBench, *runs: RunView) -> Iterator[None]:
+    """Have a worker for each run that looks for calls to place all the time."""
+    stop = threading.Event()
+
+    def work(run: RunView) -> None:
+        assert run.job_id is not None
+        while not stop.is_set():
+            if not process_next(calls.runtime, run.job_id, run.id, budget_s=0.5):
+                stop.wait(0.1)
+
+    with ThreadPoolExecutor(len(runs)) as pool:
+        workers = [pool.submit(work, run) for run in runs]
+        try:
+            yield
+        finally:
+            stop.set()
+        for worker in workers:
+            worker.result()
 
 
 def place(calls: CallsBench, business_id: int) -> int:

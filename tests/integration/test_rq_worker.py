@@ -225,6 +225,25 @@ def await_rq(job: Job, status: JobStatus) -> None:
     await_true(lambda: job.get_status() is status, f"{job.id} to be {status}")
 
 
+def test_a_first_queue_that_is_never_empty_keeps_no_other_from_being_begun(shop: Workshop, worker: Worker) -> None:
+    del worker
+    crowd = [ordinary(shop, "high").enqueue("worker_with_test_tasks.nap", 0.1) for _ in range(30)]
+    other = ordinary(shop, "low").enqueue("worker_with_test_tasks.nap", 0.1)
+    await_rq(other, JobStatus.FINISHED)
+    assert crowd[-1].get_status() is JobStatus.QUEUED
+    await_rq(crowd[-1], JobStatus.FINISHED)
+
+
+def test_others_that_are_never_empty_let_the_first_queue_come_first(shop: Workshop, worker: Worker) -> None:
+    del worker
+    crowd = [ordinary(shop, "low").enqueue("worker_with_test_tasks.nap", 0.1) for _ in range(30)]
+    await_rq(crowd[0], JobStatus.FINISHED)
+    urgent = ordinary(shop, "high").enqueue("worker_with_test_tasks.nap", 0.1)
+    await_rq(urgent, JobStatus.FINISHED)
+    assert crowd[-1].get_status() is JobStatus.QUEUED
+    await_rq(crowd[-1], JobStatus.FINISHED)
+
+
 def test_an_ordinary_job_and_its_dependent_run_with_their_results(shop: Workshop, worker: Worker) -> None:
     del worker
     queue = ordinary(shop)

@@ -13,12 +13,15 @@ from switchboard_core.calls.models import CallAttempt
 from switchboard_core.failpoints import reach
 from switchboard_core.logs import get_logger
 from switchboard_core.runtime import Runtime
+from switchboard_core.settings import ServiceRole
 from switchboard_core.tenancy.models import Business
 
 log = get_logger(__name__)
 
 _WORTH_WAITING_S = 0.25
 """A wait for the rate that is shorter than this is waited out; a longer one is left to the sweep."""
+_WHILE_OTHERS_WAIT_S = 0.2
+"""How long a worker stays with one business while something else waits for it, and the longest it sleeps at once."""
 _LOOKS = 5
 """How often a rebuild looks again while slots are taken and freed under its hands."""
 
@@ -42,7 +45,9 @@ def process_next(runtime: Runtime, job_id: int, run_id: int, *, budget_s: float 
     log.info("ProcessNext", job_id=job_id, run_id=run_id, business_id=ref.business_id)
     hang_up_requested(runtime, ref.business_id)
     started = time.monotonic()
-    while time.monotonic() - started < budget_s:
+    while (spent_s := time.monotonic() - started) < budget_s:
+        if spent_s >= _WHILE_OTHERS_WAIT_S and _others_wait(runtime):
+            return True
         if _full(runtime, ref.business_id):
             reach("before_pump_gives_up")
             return False
@@ -77,8 +82,17 @@ def hang_up_requested(runtime: Runtime, business_id: int) -> int:
 def _waited(idle: Idle) -> bool:
     if idle.wait_s is None or idle.wait_s > _WORTH_WAITING_S:
         return False
-    time.sleep(idle.wait_s)
+    time.sleep(min(idle.wait_s, _WHILE_OTHERS_WAIT_S))
     return True
+
+
+def _others_wait(runtime: Runtime) -> bool:
+    """Whether anything waits in the queues that a worker consumes; a Redis that does not answer has nothing to do."""
+    try:
+        with runtime.transport.patience.telling():
+            return runtime.transport.waiting(runtime.settings.queues_for(ServiceRole.WORKER)) > 0
+    except RedisError:
+        return False
 
 
 def _full(runtime: Runtime, business_id: int) -> bool:

@@ -33,7 +33,6 @@ class BackgroundJob(Base):
             "id",
             postgresql_where=text("status IN ('pending', 'running')"),
         ),
-        Index("ix_background_jobs_due", "run_after", postgresql_where=text("status IN ('pending', 'running')")),
         Index(
             "ix_background_jobs_admitted",
             "business_id",

@@ -8,6 +8,7 @@ back at the tail of its queue in one step, with no *finished* in between.
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -37,6 +38,28 @@ KERNEL_FUNCTIONS = frozenset({BACKGROUND_JOB, PROCESS_NEXT, RECORDING})
 WORKER_TTL_S = 30
 BEAT_S = 5.0
 LEAVE_WITHIN_S = 9.0
+MOST_AHEAD_S = 2.0
+"""Seconds by which a worker's first queue or the others may be ahead of one another: a long slice."""
+
+
+class Turns:
+    """Equal shares of a worker's time for its first queue and for all the others, while both have work.
+
+    By strict priority a campaign whose pump always finds something to do would keep all else from being begun.
+    """
+
+    def __init__(self) -> None:
+        self._ahead_s = 0.0
+
+    @property
+    def others_first(self) -> bool:
+        """Whether the others are looked into first now."""
+        return self._ahead_s > 0
+
+    def worked(self, seconds: float, *, on_first: bool) -> None:
+        """Note that a job of the first queue, or of another one, took so long."""
+        ahead_s = self._ahead_s + (seconds if on_first else -seconds)
+        self._ahead_s = max(-MOST_AHEAD_S, min(MOST_AHEAD_S, ahead_s))
 
 
 class KernelWorker(SimpleWorker):
@@ -56,6 +79,7 @@ class KernelWorker(SimpleWorker):
         )
         self._stopping = stopping
         self._transport = Transport(redis)
+        self._turns = Turns()
         self._waiting = False
         self._listening = True
 
@@ -133,6 +157,15 @@ class KernelWorker(SimpleWorker):
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Run a job in this process, with heartbeats from a second thread."""
+        began = time.monotonic()
+        try:
+            self._execute(job, queue)
+        finally:
+            first, *others = self.queues
+            self._turns.worked(time.monotonic() - began, on_first=queue.name == first.name)
+            self._ordered_queues = [*others, first] if self._turns.others_first else [first, *others]
+
+    def _execute(self, job: Job, queue: Queue) -> None:
         if not _is_kernel_s(job):
             execution = self.prepare_execution(job)
             with self._beating(job, execution):
