@@ -30,6 +30,7 @@ CROSSING: dict[str, frozenset[str]] = {
     "switchboard_core/calls/cleanup.py": frozenset(),
     "switchboard_core/calls/pump.py": frozenset(),
     "switchboard_core/calls/reconcile.py": frozenset(),
+    "switchboard_core/calls/startup.py": frozenset(),
     # What no tenant has: the queues in Redis, carrier_accounts, and a transaction that cannot write.
     "switchboard_core/doctor/examine.py": frozenset(
         {
@@ -49,8 +50,8 @@ CROSSING: dict[str, frozenset[str]] = {
     ),
     "switchboard_core/jobs/kernel.py": frozenset(),
     "switchboard_core/mailbox/search.py": frozenset(),
-    # worker_heartbeats belongs to no tenant.
     "switchboard_core/outbox/abandoned.py": frozenset(),
+    # worker_heartbeats belongs to no tenant.
     "switchboard_core/process.py": frozenset({"session.execute(statement)"}),
     # schema_state belongs to no tenant.
     "switchboard_core/migrate/state.py": frozenset(
@@ -65,11 +66,12 @@ CROSSING: dict[str, frozenset[str]] = {
     ),
     "switchboard_recorder/jobs.py": frozenset(),
     "switchboard_recorder/retention.py": frozenset(),
-    # An advisory lock, and worker_heartbeats, belong to no tenant.
+    # An advisory lock, and worker_heartbeats, belong to no tenant. What finds is a function of crossing.py.
     "switchboard_worker/sweep.py": frozenset(
         {
-            "lock.execute(text(_LOCK))",
-            "lock.execute(text('SELECT 1'))",
+            "lock.execute(text(_LOCK), {'name': part.lock_name})",
+            "find(session, 1)",
+            "find(session, BATCH, queued_ids=seen)",
             (
                 "session.execute(delete(WorkerHeartbeat).where(WorkerHeartbeat.seen_at < after_seconds(-86400.0))"
                 ".returning(WorkerHeartbeat.name))"
