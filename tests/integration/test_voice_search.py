@@ -199,24 +199,33 @@ def test_a_recording_that_waited_too_long_is_deleted_and_its_search_says_so(box:
 # By name
 
 
-def test_the_task_is_a_function_under_the_contracts_name(box: SearchBench) -> None:
-    mailbox_id, said = box.connect(), box.add_call("the invoice")
+@pytest.fixture
+def own_process(box: SearchBench) -> Iterator[SearchBench]:
+    """The runtime of this process is made of the settings of the bench, and closed at the end."""
     process_runtime.cache_clear()
+    process_runtime()
     try:
-        both = voice_search_task(service.credentials_reference(mailbox_id), "office invoice")
-        with box.jobs.runtime.database.tenant(box.jobs.business_id) as session:
-            context = JobContext(session, box.jobs.runtime.settings, box.jobs.business_id)
-            with bind_context(context):
-                calls = voice_search_task(None, "invoice")
+        yield box
     finally:
         process_runtime().close()
         process_runtime.cache_clear()
+
+
+def test_the_task_is_a_function_under_the_contracts_name(own_process: SearchBench) -> None:
+    box = own_process
+    mailbox_id, said = box.connect(), box.add_call("the invoice")
+    both = voice_search_task(service.credentials_reference(mailbox_id), "office invoice")
+    with box.jobs.runtime.database.tenant(box.jobs.business_id) as session:
+        context = JobContext(session, box.jobs.runtime.settings, box.jobs.business_id)
+        with bind_context(context):
+            calls = voice_search_task(None, "invoice")
     assert both.result is not None
     assert calls.result is not None
     assert [one["kind"] for one in both.result["results"]] == ["mail", "call", "mail"]
     assert [one["id"] for one in calls.result["results"]] == [str(said)]
 
 
+@pytest.mark.usefixtures("own_process")
 def test_without_a_mailbox_and_a_job_nobody_knows_whose_calls_are_meant() -> None:
     with pytest.raises(LookupError, match="whose calls"):
         voice_search_task(None, "invoice")
