@@ -359,10 +359,7 @@ class TestBreaker:
         bench.start(LEAD, OTHER)
         bench.execute("UPDATE businesses SET breaker_failures = 5, breaker_open_until = clock_timestamp()")
         probe = bench.admit()
-        with bench.session() as session:
-            waiting = admit_next(session, bench.runtime)
-        assert isinstance(waiting, Idle)
-        assert waiting.why == "a probe is on its way to the carrier"
+        assert why_not(bench) == "a probe is on its way to the carrier"
         bench.dial(probe)
         assert bench.admit().attempt.id != probe.attempt.id
 
@@ -373,10 +370,7 @@ class TestBreaker:
         bench.dial(conversation)
         bench.execute("UPDATE businesses SET breaker_failures = 5, breaker_open_until = clock_timestamp()")
         probe = bench.admit()
-        with bench.session() as session:
-            waiting = admit_next(session, bench.runtime)
-        assert isinstance(waiting, Idle)
-        assert waiting.why == "a probe is on its way to the carrier"
+        assert why_not(bench) == "a probe is on its way to the carrier"
         bench.dial(probe)
         assert bench.admit().attempt.id not in {conversation.attempt.id, probe.attempt.id}
 
@@ -393,6 +387,14 @@ class TestBreaker:
         bench.start(LEAD)
         bench.dial()
         assert bench.value("SELECT breaker_failures FROM businesses") == 0
+
+
+def why_not(bench: CallsBench) -> str:
+    """Why no call is admitted now."""
+    with bench.session() as session:
+        idle = admit_next(session, bench.runtime)
+    assert isinstance(idle, Idle)
+    return idle.why
 
 
 def dial_by(bench: CallsBench, runtime: Runtime) -> None:

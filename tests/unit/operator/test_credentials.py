@@ -5,16 +5,10 @@ import pytest
 from switchboard_operator import gate, plan, secrets, target
 from switchboard_operator.actions import Emit, EnsureSecret
 from switchboard_operator.names import CREDENTIALS_KEY, INSTANCE_LABEL, MANAGED_BY_LABEL
-from unit.operator.fake_cluster import FakeCluster
+from unit.operator.fake_cluster import FakeCluster, installed
 from unit.operator.samples import OWNER, containers, spec_dict
 
 SECRET = "main-credentials-keys"
-
-
-def installed() -> FakeCluster:
-    cluster = FakeCluster()
-    cluster.settle()
-    return cluster
 
 
 def installed_by_an_older_operator(monkeypatch: pytest.MonkeyPatch) -> FakeCluster:

@@ -5,29 +5,14 @@ from typing import Any
 import pytest
 
 from switchboard_operator.state import State
-from unit.operator.fake_cluster import FakeCluster
+from unit.operator.fake_cluster import failing_upgrade, installed
 
 FUTURE = "Teleporting"
 
 
-def installed() -> FakeCluster:
-    cluster = FakeCluster()
-    cluster.settle()
-    return cluster
-
-
-def held_back() -> FakeCluster:
-    """An upgrade whose migration fails."""
-    cluster = installed()
-    cluster.database.broken.add("1.1.0")
-    cluster.change(version="1.1.0")
-    cluster.settle()
-    return cluster
-
-
 @pytest.mark.parametrize("field", ["step", "state"])
 def test_a_gate_at_an_unknown_place_is_asked_again_from_its_beginning(field: str) -> None:
-    cluster = held_back()
+    cluster = failing_upgrade()
     cluster.status["gate"][field] = FUTURE
 
     gate = cluster.state.gate
@@ -38,7 +23,7 @@ def test_a_gate_at_an_unknown_place_is_asked_again_from_its_beginning(field: str
 
 @pytest.mark.parametrize("field", ["step", "state"])
 def test_no_unknown_word_opens_a_gate(field: str) -> None:
-    cluster = held_back()
+    cluster = failing_upgrade()
     pods = {pod.name for pod in cluster.pods}
     cluster.status["gate"][field] = FUTURE
 
@@ -72,7 +57,7 @@ def test_an_unknown_outcome_of_the_contract_phase_is_asked_for_again() -> None:
 
 
 def test_conditions_and_history_are_kept_as_far_as_they_are_known() -> None:
-    cluster = held_back()
+    cluster = failing_upgrade()
     unknown: dict[str, Any] = {
         "conditions": [{**cluster.status["conditions"][0], "type": FUTURE}, *cluster.status["conditions"]],
         "history": [{**cluster.status["history"][0], "outcome": FUTURE}, *cluster.status["history"][1:]],
@@ -85,6 +70,6 @@ def test_conditions_and_history_are_kept_as_far_as_they_are_known() -> None:
 
 
 def test_what_is_known_is_read_as_it_stands() -> None:
-    cluster = held_back()
+    cluster = failing_upgrade()
 
     assert cluster.state.dump() == cluster.status

@@ -10,7 +10,7 @@ from typing import TypeGuard
 
 from redis import Redis
 from redis.exceptions import RedisError
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from switchboard_core.db import after_commit
@@ -21,6 +21,7 @@ from switchboard_core.jobs.schemas import TaskSnapshot, snapshot
 from switchboard_core.jobs.states import JobStatus
 from switchboard_core.jobs.transport import Transport
 from switchboard_core.logs import get_logger
+from switchboard_core.sql import delete_batch
 
 log = get_logger(__name__)
 
@@ -240,23 +241,9 @@ class BackgroundTaskManager:
         Returns:
             How many were deleted.
         """
-        # Who has locked one is not waited for: another process may be deleting the same. A query of its own, because a
-        # sub-select may be run again and again, and each time lock other ones.
-        old = (
-            select(BackgroundJob.id)
-            .where(BackgroundJob.status.not_in(OPEN), BackgroundJob.finished_at < func.now() - older_than)
-            .order_by(BackgroundJob.id)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-            .cte("old")
-        )
-        deleted = session.execute(
-            delete(BackgroundJob)
-            .where(BackgroundJob.id.in_(select(old.c.id)))
-            .returning(BackgroundJob.id)
-            .execution_options(synchronize_session=False)
-        ).all()
-        return len(deleted)
+        ended = BackgroundJob.status.not_in(OPEN), BackgroundJob.finished_at < func.now() - older_than
+        old = select(BackgroundJob.id).where(*ended).order_by(BackgroundJob.id).limit(limit)
+        return delete_batch(session, BackgroundJob.id, old)
 
     @staticmethod
     def _row(session: Session, task_id: int, *, lock: bool = False) -> BackgroundJob:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, select, text
+from sqlalchemy import ColumnElement, func, select, text
 from sqlalchemy.orm import Session
 
 from switchboard_core import crossing
 from switchboard_core.db import Database, set_tenant, tenant_of
 from switchboard_core.logs import get_logger, mask_number
-from switchboard_core.sql import after_seconds
+from switchboard_core.sql import after_seconds, delete_batch
 from switchboard_core.tenancy.models import ApiKey, AuditEvent, Business, IdempotencyKey, Role
 from switchboard_core.tenancy.schemas import BusinessCreate, BusinessUpdate
 
@@ -284,19 +284,6 @@ def _for_audit(value: object) -> object:
 
 def forget_idempotency_keys(session: Session, older_than_hours: int, limit: int) -> int:
     """Delete at most ``limit`` remembered answers of the session's business that no longer count; returns how many."""
-    # Not a sub-select: it may be run again and again, and each time lock other ones.
-    old = (
-        select(IdempotencyKey.id)
-        .where(IdempotencyKey.created_at < after_seconds(-3600.0 * older_than_hours))
-        .order_by(IdempotencyKey.created_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .cte("old")
-    )
-    gone = session.execute(
-        delete(IdempotencyKey)
-        .where(IdempotencyKey.id.in_(select(old.c.id)))
-        .returning(IdempotencyKey.id)
-        .execution_options(synchronize_session=False)
-    ).all()
-    return len(gone)
+    forgotten = IdempotencyKey.created_at < after_seconds(-3600.0 * older_than_hours)
+    old = select(IdempotencyKey.id).where(forgotten).order_by(IdempotencyKey.created_at).limit(limit)
+    return delete_batch(session, IdempotencyKey.id, old)
