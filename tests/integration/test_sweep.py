@@ -1,10 +1,12 @@
 """The sweep: whatever was lost between PostgreSQL and Redis is put right, and what lives is left alone."""
 
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 from rq.executions import Execution
 from rq.job import Job
 from rq.registry import StartedJobRegistry
@@ -44,7 +46,7 @@ def sweep(jobs: Bench) -> Sweep:
 
 
 def parts_of(sweep: Sweep) -> list[_Part]:
-    return [*sweep._asking, *sweep._mending]
+    return [*sweep._asking, *sweep._mending, *sweep._housekeeping]
 
 
 def ids_of(queued: list[str]) -> list[int]:
@@ -232,6 +234,27 @@ def test_a_carrier_that_hangs_keeps_no_job_from_being_queued(
     await_true(lambda: ids_of(jobs.queued()) == [job_id], "the wake-up, while the carrier hangs")
 
 
+def test_a_delete_that_takes_long_keeps_no_lost_job_waiting(
+    jobs: Bench, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    begun, done = threading.Event(), threading.Event()
+
+    def delete_for_long(_self: Sweep) -> int:
+        begun.set()
+        done.wait(60)
+        return 0
+
+    monkeypatch.setattr(Sweep, "delete_old_tasks", delete_for_long)
+    sweep = Sweep(jobs.runtime)
+    request.addfinalizer(sweep.stop)
+    request.addfinalizer(done.set)
+    sweep.start()
+    assert begun.wait(30)
+    job_id = jobs.enqueue(payload={"items": 1})
+    jobs.forget_queues()
+    await_true(lambda: ids_of(jobs.queued()) == [job_id], "the wake-up, while old tasks are deleted")
+
+
 def test_what_is_queued_already_hides_nothing_that_became_due_later(jobs: Bench, sweep: Sweep) -> None:
     """More than a batch of older jobs waits in Redis, and the one that became due last is lost."""
     jobs.sql(
@@ -298,6 +321,19 @@ def test_the_sweep_outlives_a_redis_that_is_away(
     await_true(lambda: "sweep interrupted; the next one goes on" in jobs.said("warning"), "a sweep in vain")
     valkey.start()
     await_true(lambda: ids_of(jobs.queued()) == [job_id], "the wake-up in the new Redis")
+
+
+def test_a_part_in_lasting_trouble_says_so_once_a_minute(jobs: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_vain(_self: Sweep) -> int:
+        raise RedisConnectionError("refused")
+
+    monkeypatch.setattr(Sweep, "enqueue_due_jobs", in_vain)
+    part = next(part for part in Sweep(jobs.runtime)._mending if part.name == "jobs enqueued")
+    for second in range(120):
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "monotonic", lambda second=second: 1000.0 + second)
+            sweep_module._mend(part)
+    assert jobs.said("warning").count("sweep interrupted; the next one goes on") == 2
 
 
 def test_the_sweep_outlives_a_database_that_drops_its_connections(

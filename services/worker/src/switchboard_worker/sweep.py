@@ -5,9 +5,11 @@ admission, businesses that could place a call, recordings nobody works on, calls
 idempotent, so two sweeps at once (of a process that stood still, or of a part that took so long that PostgreSQL ended
 the transaction of its lock) do no harm.
 
-What asks the carrier has a thread of its own: a carrier that hangs keeps nothing else from being mended.
+What asks the carrier has a thread of its own, and so has what merely deletes: neither a carrier that hangs nor a large
+delete keeps a lost job from being queued again.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -50,6 +52,7 @@ log = get_logger(__name__)
 
 BATCH = 1000
 PURGE_BATCHES = 10
+SAY_EVERY_S = 60.0
 _LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 0))"
 LONGEST_ID = 18
 """Digits of an id that surely is a bigint."""
@@ -63,11 +66,20 @@ class _Part:
     every_s: float
     run: Callable[[], int]
     due_at: float = field(default=0.0)
+    said_at: float = field(default=-math.inf)
 
     @property
     def lock_name(self) -> str:
         """Of the advisory lock that keeps it from being run by two processes at once."""
         return f"switchboard.sweep.{self.name}"
+
+    def say_interrupted(self, error: Exception) -> None:
+        """Log that it met a Redis or a database in trouble; once a minute, however often that happens meanwhile."""
+        now = time.monotonic()
+        if now < self.said_at + SAY_EVERY_S:
+            return
+        self.said_at = now
+        log.warning("sweep interrupted; the next one goes on", action=self.name, error=type(error).__name__)
 
 
 @dataclass(frozen=True)
@@ -85,7 +97,7 @@ class _Find(Protocol):
 
 
 class Sweep:
-    """Runs the parts of the sweep from two threads, each when no other process does."""
+    """Runs the parts of the sweep from three threads, each when no other process does."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -105,8 +117,10 @@ class Sweep:
             _Part("pumps woken", interval, self.wake_pumps),
             _Part("recordings enqueued", interval, self.enqueue_due_recordings),
             _Part("slots rebuilt", 15 * interval, self.rebuild_slots),
-            self._retention,
             _Part("stuck runs mended", 300.0, self.mend_stuck_runs),
+        ]
+        self._housekeeping = [
+            self._retention,
             _Part("deleted leads purged", 60.0, self.purge_deleted_leads),
             _Part("spoken queries forgotten", 300.0, lambda: forget_old_queries(runtime, BATCH)),
             _Part("incoming messages forgotten", 3600.0, self.forget_incoming_messages),
@@ -114,7 +128,11 @@ class Sweep:
         ]
         self._threads = [
             threading.Thread(target=self._run, args=[parts], name=name, daemon=True)
-            for name, parts in (("sweep-carrier", self._asking), ("sweep", self._mending))
+            for name, parts in (
+                ("sweep", self._mending),
+                ("sweep-carrier", self._asking),
+                ("sweep-housekeeping", self._housekeeping),
+            )
         ]
 
     def start(self) -> None:
@@ -139,7 +157,7 @@ class Sweep:
 
     def tick(self) -> bool:
         """Do every part that is due; false where there is none that no other process is at."""
-        return self._do_due(self._asking) + self._do_due(self._mending) > 0
+        return sum(self._do_due(parts) for parts in (self._asking, self._mending, self._housekeeping)) > 0
 
     def _do_due(self, parts: list[_Part]) -> int:
         return sum(self._do(part) for part in parts if time.monotonic() >= part.due_at and not self._stop.is_set())
@@ -332,7 +350,7 @@ def _mend(part: _Part) -> None:
     try:
         mended = part.run()
     except (SQLAlchemyError, RedisError) as error:
-        log.warning("sweep interrupted; the next one goes on", action=part.name, error=type(error).__name__)
+        part.say_interrupted(error)
     except Exception:
         log.exception("sweep failed; the next one goes on", action=part.name)
     else:

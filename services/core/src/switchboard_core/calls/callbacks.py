@@ -200,5 +200,6 @@ def _hang_up_now(runtime: Runtime, applied: Applied) -> None:
     sid, run = applied.attempt.call_sid, applied.run
     if sid is None or hang_up(runtime, sid) or run.background_job_id is None:
         return
-    # The carrier could not be reached: the pump tries again.
+    # The carrier could not be reached: the pump asks again while the attempt is unsettled, each further
+    # word of the call does so behind that, and a call that is answered hears a hang-up instead of its message.
     runtime.transport.wake(process_next_wakeup(run.background_job_id, run.id, run.business_id))

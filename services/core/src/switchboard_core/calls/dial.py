@@ -156,11 +156,11 @@ def _write_down(
 
 
 def hang_up(runtime: Runtime, call_sid: str) -> bool:
-    """End a call at the carrier; false where it cannot be reached (the sweep tries again)."""
+    """End a call at the carrier; false where it cannot be reached: the next look at the call tries again."""
     try:
         runtime.carrier.hang_up(call_sid)
     except CarrierUnavailableError as error:
-        log.warning("hang-up failed; the sweep tries again", call_sid=call_sid, error=str(error))
+        log.warning("hang-up failed; tried again at the next look at the call", call_sid=call_sid, error=str(error))
         return False
     log.info("call hung up", call_sid=call_sid)
     return True
