@@ -25,12 +25,15 @@ CROSSING: dict[str, frozenset[str]] = {
     "switchboard_core/broadcasts/delivery.py": frozenset(),
     "switchboard_core/broadcasts/inbound.py": frozenset(),
     "switchboard_core/broadcasts/unsubscribe.py": frozenset(),
+    "switchboard_core/calls/asking.py": frozenset(),
     # It asks crossing.py and nothing else.
     "switchboard_core/calls/callbacks.py": frozenset({"_find(session, attempt, form)"}),
     "switchboard_core/calls/cleanup.py": frozenset(),
     "switchboard_core/calls/pump.py": frozenset(),
     "switchboard_core/calls/reconcile.py": frozenset(),
-    "switchboard_core/calls/startup.py": frozenset(),
+    # worker_heartbeats belongs to no tenant.
+    "switchboard_core/calls/startup.py": frozenset({"worker_lives(session, settings.dead_worker_after_seconds)"}),
+    "switchboard_core/calls/stop_calls.py": frozenset(),
     # What no tenant has: the queues in Redis, carrier_accounts, and a transaction that cannot write.
     "switchboard_core/doctor/examine.py": frozenset(
         {

@@ -324,6 +324,32 @@ class TestDoNotCall:
         assert [type(outcome) for outcome in outcomes] == [LookAgain, LookAgain, Admitted]
 
 
+class TestDeletedLeads:
+    def test_a_lead_that_was_deleted_after_the_start_is_not_called(self, bench: CallsBench) -> None:
+        first, second = numbers(2)
+        run = bench.start(first, second)
+        bench.execute("UPDATE leads SET deleted_at = now() WHERE phone = %s", first)
+        assert bench.admit().attempt.to_number == second
+        job = bench.job(first)
+        assert (job["status"], job["reason"]) == ("skipped", "its lead was deleted")
+        assert bench.task(run)["done"] == 1
+        bench.check()
+
+    def test_nor_is_one_that_was_erased(self, bench: CallsBench) -> None:
+        (number,) = numbers(1)
+        bench.start(number)
+        bench.execute("UPDATE leads SET deleted_at = now(), phone = '', name = ''")
+        assert not isinstance(admit(bench), Admitted)
+        assert bench.job(number)["status"] == "skipped"
+
+    def test_a_number_that_was_brought_in_again_is_called(self, bench: CallsBench) -> None:
+        (number,) = numbers(1)
+        bench.start(number)
+        bench.execute("UPDATE leads SET deleted_at = now()")
+        bench.add_leads(number)
+        assert bench.admit().attempt.to_number == number
+
+
 class TestCallerIds:
     def test_the_pool_is_used_in_turn_also_for_the_retries_of_one_lead(self, bench: CallsBench) -> None:
         pool = [f"+1415555020{digit}" for digit in range(3)]

@@ -18,14 +18,16 @@ from switchboard_core.calls.service import pause_run
 from switchboard_core.calls.startup import StartupCleanup
 from switchboard_core.runtime import Runtime, make_runtime
 from switchboard_core.settings import ServiceRole
+from waiting import await_true
 
 LEAD, OTHER = numbers(2)
 LIMIT_S = 300
 REASON = f"No worker has worked on it for {LIMIT_S} seconds."
 
 
-def as_role(bench: CallsBench, role: ServiceRole | None) -> Runtime:
-    return replace(bench.runtime, settings=bench.runtime.settings.model_copy(update={"service_role": role}))
+def as_role(bench: CallsBench, role: ServiceRole | None, *, first_heartbeat_within_s: float = 0.0) -> Runtime:
+    changed = {"service_role": role, "heartbeat_interval_seconds": first_heartbeat_within_s}
+    return replace(bench.runtime, settings=bench.runtime.settings.model_copy(update=changed))
 
 
 def worker_seen(bench: CallsBench, seconds_ago: float, role: str = "worker") -> None:
@@ -119,6 +121,14 @@ class TestStuckRuns:
         worker_seen(bench, 1)
         assert cleanup_stuck_runs(bench.runtime).runs_taken_over == 1
         assert bench.view(run.id).status == "paused"
+
+    def test_a_paused_run_needs_no_worker_and_is_not_failed_for_want_of_one(self, bench: CallsBench) -> None:
+        run = bench.start(LEAD)
+        with bench.session() as session:
+            pause_run(session, run.id)
+        nobody_worked_for(bench, 10 * LIMIT_S)
+        assert cleanup_stuck_runs(bench.runtime, on_startup=True) == CleanupReport()
+        assert (bench.view(run.id).status, bench.job(LEAD)["status"]) == ("paused", "queued")
 
     def test_a_run_that_never_expanded_is_taken_over_and_expands(self, bench: CallsBench) -> None:
         bench.add_leads(*numbers(2))
@@ -280,6 +290,20 @@ class TestStartup:
             "[STARTUP] Outbound cleanup complete"
         )
         assert bench.view(run.id).status == "failed"
+
+    def test_a_worker_that_is_started_together_with_the_api_keeps_its_runs(self, bench: CallsBench) -> None:
+        """Everything was down for longer than the limit, and the api is up first."""
+        run = bench.start(LEAD)
+        nobody_worked_for(bench, 10 * LIMIT_S)
+        api = as_role(bench, ServiceRole.API, first_heartbeat_within_s=60)
+        with ThreadPoolExecutor(max_workers=1) as pool, capture_logs() as lines:
+            report = pool.submit(StartupCleanup(api).run)
+            await_true(lambda: any("Running outbound" in line["event"] for line in lines), "the clean-up's begin")
+            worker_seen(bench, 0)
+            found = report.result(timeout=30)
+        assert found is not None
+        assert (found.runs_taken_over, found.runs_failed) == (1, 0)
+        assert bench.view(run.id).status == "running"
 
     def test_it_concludes_nothing_while_the_carrier_is_away(self, bench: CallsBench) -> None:
         bench.script(LEAD, talk_seconds=60)

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -12,6 +13,7 @@ from switchboard_core.calls.cleanup import ANSWER_AWAITED_S, cleanup_stuck_diali
 from switchboard_core.calls.schemas import CleanupReport
 
 LEAD, OTHER = numbers(2)
+STRANGER = "CA" + "5" * 32
 
 
 class _Silent(DisturbedCarrier):
@@ -32,6 +34,19 @@ class _Fatal(DisturbedCarrier):
 
     def fetch(self, call_sid: str) -> CarrierCall | None:
         raise KilledError(call_sid)
+
+
+class _Behind(DisturbedCarrier):
+    """Says that its calls were made earlier than they were sent, and knows an older one of somebody else."""
+
+    def find(self, to_number: str, since: datetime) -> list[CarrierCall]:
+        (call,) = super().find(to_number, datetime(2000, 1, 1, tzinfo=UTC))
+        assert call.created_at is not None
+        found = (
+            replace(call, sid=STRANGER, status="failed", created_at=call.created_at - timedelta(seconds=40)),
+            replace(call, created_at=call.created_at - timedelta(seconds=25)),
+        )
+        return [each for each in found if each.created_at is not None and each.created_at >= since]
 
 
 def test_calls_that_ended_without_a_word_are_settled_and_their_slots_freed(bench: CallsBench) -> None:
@@ -61,6 +76,21 @@ def test_a_call_that_the_carrier_has_forgotten_ends_after_the_window(bench: Call
     assert bench.job(LEAD)["reason"] == "outcome_unknown"
     bench.work_to_the_end(run)
     assert bench.value("SELECT count(*) FROM call_attempts") == 1
+
+
+def test_a_call_whose_answer_was_lost_is_found_though_the_carriers_clock_is_behind(bench: CallsBench) -> None:
+    """And it is that call, not one that somebody else has made to the number on the same account."""
+    run = bench.start(LEAD)
+    bench.faults(callback_lose=1, create_lose_answer=1)
+    bench.dial()
+    bench.await_carrier()
+    assert bench.attempt(LEAD)["call_sid"] is None
+    bench.age(15.1)
+    assert settle_silent(replace(bench.runtime, carrier=_Behind(bench.runtime.carrier))).attempts_settled == 1
+    assert bench.attempt(LEAD)["call_sid"] == bench.sid_at_carrier(LEAD)
+    assert bench.job(LEAD)["status"] == "completed"
+    bench.slices(run)
+    bench.check(at_rest=True)
 
 
 def test_a_question_that_the_carrier_did_not_answer_is_asked_again_within_seconds(bench: CallsBench) -> None:

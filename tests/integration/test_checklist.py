@@ -40,8 +40,10 @@ from switchboard_core.jobs.transport import BACKGROUND_JOB, Transport, backgroun
 
 CAP = 3
 SETTINGS = {"LOG_LEVEL": "DEBUG", "SETTLE_AFTER_SECONDS": "1", "SWEEP_INTERVAL_SECONDS": "0.5"}
-POOL = {"DATABASE_POOL_SIZE": "5", "DATABASE_POOL_OVERFLOW": "0"}
-"""What the worker's threads need at once, and not one connection more: after five that leaked nothing would go on."""
+API = {"HEARTBEAT_INTERVAL_SECONDS": "2"}
+"""For so long a starting api waits for a worker's sign of life."""
+POOL = {"DATABASE_POOL_SIZE": "6", "DATABASE_POOL_OVERFLOW": "0"}
+"""What the worker's threads need at once, and not one connection more: after six that leaked nothing would go on."""
 
 JOB_TYPES = "delete_receipts_all, delete_leads, update_leads, delete_imported_leads, enqueue_outbound_calls, broadcast"
 
@@ -59,7 +61,7 @@ def stack(
         redis.flushall()
     urls = postgres.create_database("checklist", template=migrated_template)
     folder = stack_folder / "checklist"
-    with running_stack(folder, urls, valkey.url, workers=0, recorders=0, settings=SETTINGS) as stack:
+    with running_stack(folder, urls, valkey.url, workers=0, recorders=0, settings=SETTINGS, own={"api": API}) as stack:
         stack.sim("POST", "script", {"prefix": LONG, "outcome": "answer", "talk_seconds": 600})
         stack.sim("POST", "script", {"prefix": SHORT, "outcome": "answer"})
         yield stack

@@ -13,6 +13,7 @@ from integration.kernel_support import QUEUE, TASK, bench, kernel_database
 from integration.worker_support import PLAIN, Workshop, workshop
 from migration_support import migration_settings
 from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
+from switchboard_core.jobs.rq_worker import LEFT_IN_A_SLICE
 from switchboard_core.jobs.transport import background_wakeup
 from switchboard_core.migrate.runner import run_migrations
 from switchboard_core.process import Readiness, wait_for_schema
@@ -78,6 +79,7 @@ def test_a_slice_that_does_not_end_keeps_its_worker_for_ten_seconds_only(shop: W
     stuck.process.send(signal.SIGTERM)
     assert stuck.process.ended_within(12)
     assert time.monotonic() - asked < 10
+    assert stuck.process.returncode == LEFT_IN_A_SLICE  # not by a signal: the first process of a container gets none
     never.touch()
     shop.jobs.expire_lease(job_id)
     shop.worker().start()

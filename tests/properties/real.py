@@ -8,6 +8,7 @@ import random
 import uuid
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from integration.calls_support import CallsBench, numbers
 from switchboard_core.calls.admission import Admitted, Idle, LookAgain, admit_next
@@ -110,12 +111,8 @@ class Walk:
         return all(job.status.terminal for job in self.jobs.values())
 
     def _admit(self) -> None:
-        due = {
-            row["id"]
-            for row in self.bench.rows(
-                "SELECT id FROM outbound_call_jobs WHERE status = 'queued' AND next_attempt_at <= clock_timestamp()"
-            )
-        }
+        before = self._now()
+        waiting = self.bench.rows("SELECT id, next_attempt_at AS due FROM outbound_call_jobs WHERE status = 'queued'")
         with self.bench.session() as session:
             outcome = admit_next(session, self.bench.runtime)
         if isinstance(outcome, Idle) and outcome.why == "the rate is used up":
@@ -127,13 +124,19 @@ class Walk:
             assert getattr(outcome, "why", outcome) == why
             self.seen[why] += 1
             return
-        chosen = self._choose(due)
+        # It has looked at the clock at some moment since; a job may have become due meanwhile.
+        looks = [before, *(row["due"] for row in waiting if before < row["due"] <= self._now())]
+        choices = [self._choose({row["id"] for row in waiting if row["due"] <= look}) for look in looks]
         if isinstance(outcome, Idle):
-            assert not chosen, f"{outcome.why}, but one of {chosen} could be called"
+            assert not all(choices), f"{outcome.why}, but one of {choices} could be called"
             assert outcome.why == "no job is due", outcome
             self.seen[outcome.why] += 1
             return
-        self._admitted(outcome, chosen)
+        self._admitted(outcome, set().union(*choices))
+
+    def _now(self) -> datetime:
+        now: datetime = self.bench.value("SELECT clock_timestamp()")
+        return now
 
     def _refusal(self) -> str | None:
         if len(self.live) >= self.cap:

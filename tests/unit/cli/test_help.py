@@ -9,7 +9,10 @@ COMMANDS = [
     "demo",
     "migrate",
     "openapi",
+    "stop-calls",
     "business create",
+    "business list",
+    "business new-key",
     "leads import",
     "leads list",
     "run start",
@@ -38,7 +41,7 @@ COMMANDS = [
     "mailbox remove",
 ]
 # They have no key to use, or make their own.
-WITHOUT_API = {"demo", "migrate", "openapi", "business create"}
+WITHOUT_API = {"demo", "migrate", "openapi", "stop-calls", "business create", "business list", "business new-key"}
 
 
 def help_of(command: str) -> str:

@@ -23,6 +23,7 @@ from switchboard_cli.commands import (
     recordings,
     runs,
     serve,
+    stop_calls,
     tasks,
     trial,
 )
@@ -77,6 +78,7 @@ app.command("demo", epilog=demo.EXAMPLE)(demo.run_demo)
 app.command("migrate", epilog=migrate.EXAMPLE)(migrate.migrate)
 app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 app.command("reconcile", epilog=reconcile.EXAMPLE)(reconcile.reconcile)
+app.command("stop-calls", epilog=stop_calls.EXAMPLE)(stop_calls.stop_calls)
 app.command("serve", epilog=serve.EXAMPLE)(serve.serve)
 app.command("openapi", epilog=openapi.EXAMPLE)(openapi.write_openapi)
 app.add_typer(business.app, name="business")

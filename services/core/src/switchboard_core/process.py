@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import random
+import secrets
 import signal
 import socket
 import threading
@@ -185,8 +186,12 @@ class Heartbeat:
 
 
 def process_name(role: ServiceRole) -> str:
-    """A name for this process that no other has."""
-    return f"{role.value}-{socket.gethostname()}-{os.getpid()}"
+    """A name for this process that no other has or had.
+
+    A container that is started again in its pod has the same host name and the same process id, 1. With the same name
+    RQ would refuse it for as long as it remembers the one that was killed.
+    """
+    return f"{role.value}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
 def pause_s(endings: int, jitter: float) -> float:

@@ -1,14 +1,13 @@
-"""``switchboard business``: make a business and the key that opens it."""
+"""``switchboard business``: businesses, and keys that open them. For who holds the database, not for tenants."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from switchboard_cli.errors import CliError
 from switchboard_cli.options import AsJson
 from switchboard_cli.output import Output
+from switchboard_cli.runtime import database_of_environment, database_troubles
 
 if TYPE_CHECKING:
     from switchboard_core.db import Database
@@ -84,23 +83,73 @@ def create_with_key(database: "Database", name: str, **settings: Any) -> tuple[i
         CliError: a setting is wrong, the database does not answer or was not migrated.
     """
     from pydantic import ValidationError
-    from sqlalchemy.exc import OperationalError, ProgrammingError
 
     from switchboard_core.settings import describe
     from switchboard_core.tenancy.models import Role
     from switchboard_core.tenancy.service import create_api_key, create_business
 
-    try:
-        business = create_business(database, name, **settings)
+    with database_troubles():
+        try:
+            business = create_business(database, name, **settings)
+        except ValidationError as error:
+            raise CliError(f"The business was not created. {describe(error)}.") from None
         with database.tenant(business.id) as session:
             _, secret = create_api_key(session, "first owner", Role.OWNER)
-    except ValidationError as error:
-        raise CliError(f"The business was not created. {describe(error)}.") from None
-    except OperationalError:
-        raise CliError("The database does not answer: check that it runs and what DATABASE_URL says.") from None
-    except ProgrammingError:
-        raise CliError("The database was not migrated to this release: run `switchboard migrate` first.") from None
     return business.id, secret
+
+
+@app.command("list", epilog="Example: [bold]switchboard business list[/bold]")
+def list_all(as_json: AsJson = False) -> None:
+    """Show the businesses of this installation. Works on the database (DATABASE_URL)."""
+    from switchboard_core.tenancy.service import business_names
+
+    with database_of_environment() as database, database_troubles():
+        names = business_names(database)
+    output = Output(as_json=as_json)
+    if as_json:
+        output.json([{"id": business_id, "name": name} for business_id, name in names.items()])
+    else:
+        output.table(("id", "name"), list(names.items()))
+
+
+@app.command("new-key", epilog="Example: [bold]switchboard business new-key 42[/bold]")
+def new_key(
+    business: Annotated[int, typer.Argument(help="Id of the business; `switchboard business list` shows it.")],
+    role: Annotated[Literal["owner", "agent", "viewer"], typer.Option(help="What the key may do.")] = "owner",
+    name: Annotated[str, typer.Option(help="For people, to tell keys apart.")] = "made by the administrator",
+    as_json: AsJson = False,
+) -> None:
+    """Make an API key of a business, which is shown this once: for one whose last owner key is lost.
+
+    Works on the database (DATABASE_URL). Keys that exist go on working; an owner revokes them.
+    """
+    from switchboard_core.tenancy.models import Role
+    from switchboard_core.tenancy.service import create_api_key
+
+    with database_of_environment() as database, database_troubles():
+        check_business(database, business)
+        with database.tenant(business) as session:
+            key, secret = create_api_key(session, name, Role(role))
+            found = {"id": key.id, "name": key.name, "role": key.role, "api_key": secret}
+    output = Output(as_json=as_json)
+    if as_json:
+        output.json(found)
+        return
+    output.record({"key": found["id"], "role": found["role"], "api key": secret})
+    output.note("The key is stored as a hash only and cannot be shown again. To use it:")
+    output.note(f"export SWITCHBOARD_API_KEY={secret}")
+
+
+def check_business(database: "Database", business_id: int) -> None:
+    """Do nothing where there is such a business.
+
+    Raises:
+        CliError: there is none.
+    """
+    from switchboard_core.tenancy.service import business_names
+
+    if business_id not in business_names(database):
+        raise CliError(f"There is no business {business_id}: `switchboard business list` shows them.")
 
 
 def parse_hours(hours: str) -> tuple[str, str]:
@@ -113,27 +162,3 @@ def parse_hours(hours: str) -> tuple[str, str]:
     if not dash or ":" not in opens or ":" not in closes:
         raise CliError(f"{hours!r} are no calling hours: give them as 09:00-20:00.", 2)
     return opens.strip(), closes.strip()
-
-
-@contextmanager
-def database_of_environment() -> Iterator["Database"]:
-    """The database that DATABASE_URL names, as the application's role.
-
-    Raises:
-        CliError: the environment is wrong.
-    """
-    from switchboard_core.db import Database, make_engine
-    from switchboard_core.logs import configure_logging
-    from switchboard_core.settings import SettingsError, load_settings
-
-    try:
-        settings = load_settings()
-    except SettingsError as error:
-        raise CliError(str(error)) from None
-    # The audit log in the database has what was done; standard output is for the result.
-    configure_logging("WARNING", settings.log_format)
-    database = Database(make_engine(settings, application_name="switchboard-cli"))
-    try:
-        yield database
-    finally:
-        database.dispose()

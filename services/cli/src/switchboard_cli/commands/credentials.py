@@ -2,10 +2,10 @@
 
 import typer
 
-from switchboard_cli.commands.business import database_of_environment
 from switchboard_cli.errors import CliError
 from switchboard_cli.options import AsJson
 from switchboard_cli.output import Output
+from switchboard_cli.runtime import database_of_environment
 
 app = typer.Typer(no_args_is_help=True, help="Credentials: keys that seal passwords and tokens of businesses.")
 

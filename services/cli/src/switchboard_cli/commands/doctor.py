@@ -4,10 +4,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from switchboard_cli.errors import CliError
 from switchboard_cli.options import AsJson
 from switchboard_cli.output import Output
-from switchboard_cli.runtime import runtime_of_environment
+from switchboard_cli.runtime import database_troubles, runtime_of_environment
 
 if TYPE_CHECKING:
     from switchboard_core.doctor.examine import Diagnosis, Scope
@@ -38,23 +37,12 @@ def doctor(
 
     Exit status: 0 nothing is wrong; 1 something is, also after a repair; 2 it could not look everywhere.
     """
-    from sqlalchemy.exc import OperationalError, ProgrammingError
-
     from switchboard_core.doctor.examine import Scope
 
     output = Output(as_json=as_json)
     scope = Scope(business, days, carrier)
-    with runtime_of_environment("switchboard-doctor") as runtime:
-        try:
-            status = _doctor(runtime, output, scope, within, mend=mend, yes=yes)
-        except OperationalError:
-            raise CliError(
-                "The database does not answer: check that it runs and what DATABASE_URL says.", _COULD_NOT_LOOK
-            ) from None
-        except ProgrammingError:
-            raise CliError(
-                "The database was not migrated to this release: run `switchboard migrate` first.", _COULD_NOT_LOOK
-            ) from None
+    with runtime_of_environment("switchboard-doctor") as runtime, database_troubles(_COULD_NOT_LOOK):
+        status = _doctor(runtime, output, scope, within, mend=mend, yes=yes)
     if status:
         raise typer.Exit(status)
 

@@ -9,7 +9,7 @@ import typer
 from switchboard_cli.errors import CliError
 from switchboard_cli.options import AsJson
 from switchboard_cli.output import Output
-from switchboard_cli.runtime import runtime_of_environment
+from switchboard_cli.runtime import database_troubles, runtime_of_environment
 
 if TYPE_CHECKING:
     from switchboard_core.calls.reconcile import Reconciled
@@ -28,8 +28,6 @@ def reconcile(
     holds as open, and marks the waiting calls to every number that was called as skipped, so that nobody is called
     again. Runs stay paused. Run it as often as you like.
     """
-    from sqlalchemy.exc import OperationalError, ProgrammingError
-
     from switchboard_core.calls import reconcile as core
     from switchboard_core.calls.carrier import CarrierUnavailableError
 
@@ -37,17 +35,13 @@ def reconcile(
     output = Output(as_json=as_json)
     if not yes and not typer.confirm("Pause every run of every business and reconcile it with the carrier?", err=True):
         raise typer.Exit(1)
-    with runtime_of_environment("switchboard-reconcile") as runtime:
+    with runtime_of_environment("switchboard-reconcile") as runtime, database_troubles():
         try:
             report = core.reconcile(runtime, moment)
         except CarrierUnavailableError as error:
             raise CliError(
                 f"The carrier does not answer ({error}). Every run is paused; run this again before any is resumed."
             ) from None
-        except OperationalError:
-            raise CliError("The database does not answer: check that it runs and what DATABASE_URL says.") from None
-        except ProgrammingError:
-            raise CliError("The database was not migrated to this release: run `switchboard migrate` first.") from None
     _show(output, report)
 
 

@@ -14,7 +14,7 @@ from switchboard_core.broadcasts import opt_outs
 from switchboard_core.broadcasts.models import Broadcast, BroadcastRecipient
 from switchboard_core.broadcasts.send import text_hash
 from switchboard_core.broadcasts.states import UNSUBSCRIBED, carrier_event, failure_sentence, is_old_news
-from switchboard_core.calls.carrier import CarrierMessage, CarrierUnavailableError
+from switchboard_core.calls.carrier import CLOCKS_APART, CarrierMessage, CarrierUnavailableError
 from switchboard_core.jobs.models import BackgroundJob
 from switchboard_core.logs import get_logger
 from switchboard_core.outbox import service as outbox
@@ -99,9 +99,9 @@ class _Silent:
 
     @property
     def since(self) -> datetime:
-        """Before the message can have been made: the carrier's times have whole seconds, and its clock is not ours."""
+        """Before the message can have been made, by the carrier's clock."""
         assert self.recipient.released_at is not None
-        return self.recipient.released_at - timedelta(seconds=2)
+        return self.recipient.released_at - CLOCKS_APART
 
 
 def settle_silent_messages(runtime: Runtime) -> int:

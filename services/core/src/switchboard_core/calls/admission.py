@@ -19,6 +19,7 @@ from switchboard_core.calls.progress import finish_job
 from switchboard_core.calls.states import CallStatus, RunStatus
 from switchboard_core.db import tenant_of
 from switchboard_core.leads.do_not_call import is_listed
+from switchboard_core.leads.service import is_deleted
 from switchboard_core.metrics import ATTEMPTS_ADMITTED
 from switchboard_core.runtime import Runtime
 from switchboard_core.sql import db_now
@@ -33,6 +34,7 @@ _LINE_GRACE = timedelta(seconds=3)
 """Who does not come so long after its turn, with its run paused say, loses its place."""
 
 NO_CALLER_ID = "there is no number to call from"
+LEAD_DELETED = "its lead was deleted"
 
 
 @dataclass(frozen=True)
@@ -220,6 +222,8 @@ def _from_run(
             _defer_zone(session, run, job.timezone, now, opens_at)
         elif is_listed(session, job.to_number):
             finish_job(session, runtime, run, job, CallStatus.SKIPPED, "on the do-not-call list", now=now)
+        elif job.lead_id is not None and is_deleted(session, job.lead_id, job.to_number):
+            finish_job(session, runtime, run, job, CallStatus.SKIPPED, LEAD_DELETED, now=now)
         elif attempt := _insert(session, runtime, business, run, job):
             return attempt
         else:

@@ -3,9 +3,13 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
-from switchboard_core.calls.carrier import CarrierUnavailableError
+from switchboard_core import crossing
+from switchboard_core.calls.carrier import CLOCKS_APART, CarrierCall, CarrierUnavailableError
+from switchboard_core.calls.models import CallAttempt
 from switchboard_core.crossing import AttemptRef
+from switchboard_core.runtime import Runtime
 
 BUDGET_S = 4.0
 """No question begins later than this in a pass; those that wait are asked in the next one."""
@@ -42,6 +46,28 @@ def ask_about(refs: Sequence[AttemptRef], ask: Ask, unanswered: Unanswered) -> l
     if asking.errors:
         raise asking.errors[0]
     return asking.answers
+
+
+def unclaimed_call(runtime: Runtime, attempt: CallAttempt, about: datetime) -> CarrierCall | None:
+    """The call at the carrier of an attempt without a sid: to its number, made about then, and no other attempt's.
+
+    At most one unsettled attempt exists per account and number, so a call made then is this attempt's or, if another
+    attempt owns its sid, none of its business. Should somebody else use the account, it is the nearest one.
+
+    Args:
+        runtime: of the process.
+        attempt: that was sent, or may have been.
+        about: when, by PostgreSQL's clock.
+
+    Raises:
+        CarrierUnavailableError: the carrier does not answer.
+    """
+    candidates = runtime.carrier.find(attempt.to_number, about - CLOCKS_APART)
+    with runtime.database.crossing() as session:
+        # Looked up across tenants: another business on the account may have called the same number just before.
+        owners = [(call, crossing.attempt_by_sid(session, call.sid)) for call in candidates]
+    unclaimed = [call for call, owner in owners if owner is None or owner.id == attempt.id]
+    return min(unclaimed, key=lambda call: abs((call.created_at or about) - about), default=None)
 
 
 class _Pass:

@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
+
+CLOCKS_APART = timedelta(seconds=30)
+"""How far the carrier's clock may be from PostgreSQL's: what we made is looked for from so long before we sent it."""
 
 
 class NotSentError(Exception):

@@ -14,7 +14,7 @@ from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session
 
 from switchboard_core import crossing
-from switchboard_core.calls.asking import ask_about
+from switchboard_core.calls.asking import ask_about, unclaimed_call
 from switchboard_core.calls.campaign import WATCH_S
 from switchboard_core.calls.carrier import CarrierCall, CarrierUnavailableError
 from switchboard_core.calls.dial import hang_up
@@ -161,20 +161,11 @@ def _evidence(runtime: Runtime, seen: _Seen) -> tuple[CallEvent | None, Evidence
 
 
 def _at_carrier(runtime: Runtime, attempt: CallAttempt) -> CarrierCall | None:
-    """The call of an attempt at the carrier: by its sid, else the only one to its number since it was sent.
-
-    At most one unsettled attempt exists per account and number, so a call made since is this attempt's or, if another
-    attempt of ours owns the sid, none of its business.
-    """
+    """The call of an attempt at the carrier: by its sid, else as the call that nobody else has."""
     if attempt.call_sid is not None:
         return runtime.carrier.fetch(attempt.call_sid)
     assert attempt.sent_at is not None
-    # The carrier's times have whole seconds, and its clock is not ours.
-    candidates = runtime.carrier.find(attempt.to_number, attempt.sent_at - timedelta(seconds=2))
-    with runtime.database.crossing() as session:
-        # Looked up across tenants: another business on the account may have called the same number just before.
-        owners = [(call, crossing.attempt_by_sid(session, call.sid)) for call in candidates]
-    return next((call for call, owner in owners if owner is None or owner.id == attempt.id), None)
+    return unclaimed_call(runtime, attempt, attempt.sent_at)
 
 
 def list_lost_recordings(runtime: Runtime, *, after_s: float | None = None) -> int:
@@ -263,19 +254,15 @@ def _mend_run(session: Session, runtime: Runtime, run_id: int) -> str | None:
     run = session.get(OutboundCallRun, run_id, with_for_update={"key_share": True})
     if run is None or run.status.terminal or not _is_stuck(session, run, max(limit_s, 2 * WATCH_S)):
         return None
-    alive = session.scalar(
-        select(
-            exists().where(
-                WorkerHeartbeat.role == ServiceRole.WORKER, WorkerHeartbeat.seen_at > after_seconds(-limit_s)
-            )
-        )
-    )
+    alive = worker_lives(session, limit_s)
     task = session.get(BackgroundJob, run.background_job_id) if run.background_job_id is not None else None
     if task is None or task.status.terminal:
         fail_run(session, runtime, run, (task and task.reason) or "Its task has ended without it.")
         if task is not None:
             recount(session, runtime, run)
         return "failed"
+    if not alive and run.status is RunStatus.PAUSED:
+        return None  # it needs no worker; whoever resumes it wakes one
     if alive:
         run.heartbeat_at = session.execute(select(db_now())).scalar_one()
         session.flush()
@@ -283,6 +270,12 @@ def _mend_run(session: Session, runtime: Runtime, run_id: int) -> str | None:
         return "taken over"
     fail_run(session, runtime, run, f"No worker has worked on it for {limit_s:.0f} seconds.")
     return "failed"
+
+
+def worker_lives(session: Session, limit_s: float) -> bool:
+    """Whether a worker was heard of within so many seconds."""
+    seen = exists().where(WorkerHeartbeat.role == ServiceRole.WORKER, WorkerHeartbeat.seen_at > after_seconds(-limit_s))
+    return bool(session.scalar(select(seen)))
 
 
 def _is_stuck(session: Session, run: OutboundCallRun, limit_s: float) -> bool:

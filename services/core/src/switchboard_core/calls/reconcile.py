@@ -7,16 +7,18 @@ point, and what the rows do not know is written into them. Doing it twice change
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from switchboard_core import crossing
 from switchboard_core.calls import campaign
-from switchboard_core.calls.carrier import CarrierCall
+from switchboard_core.calls.asking import unclaimed_call
+from switchboard_core.calls.carrier import CLOCKS_APART, CarrierCall
 from switchboard_core.calls.models import CallAttempt, OutboundCallJob, OutboundCallRun
 from switchboard_core.calls.progress import recount
+from switchboard_core.calls.service import pause_every_run
 from switchboard_core.calls.settle import OUTCOME_UNKNOWN, Evidence, apply_event
 from switchboard_core.calls.states import CARRIER_TERMINAL, CallEvent, CallStatus, RunStatus, carrier_event
 from switchboard_core.jobs.kernel import Kernel
@@ -29,8 +31,8 @@ log = get_logger(__name__)
 PAUSED = "paused by `switchboard reconcile`"
 CALLED = "called before the restore"
 
-_MARGIN = timedelta(minutes=1)
-"""The carrier's clock is not ours, and the backup began a moment before it was said to."""
+_MARGIN = 2 * CLOCKS_APART
+"""Also because the backup began a moment before it was said to."""
 _WAITING = ("queued", "ringing", "in-progress")
 _CHUNK = 1000
 _MOST_SLICES = 10_000
@@ -90,12 +92,7 @@ def reconcile(runtime: Runtime, since: datetime) -> Reconciled:
 
 def _pause(runtime: Runtime, business_id: int, report: Reconciled) -> None:
     with runtime.database.tenant(business_id) as session:
-        session.execute(
-            update(OutboundCallRun)
-            .where(OutboundCallRun.status.in_((RunStatus.PENDING, RunStatus.RUNNING)))
-            .values(status=RunStatus.PAUSED, reason=PAUSED)
-            .execution_options(synchronize_session=False)
-        )
+        pause_every_run(session, reason=PAUSED)
         paused = session.scalars(select(OutboundCallRun.id).where(OutboundCallRun.status == RunStatus.PAUSED))
         report.paused += [(business_id, run_id) for run_id in sorted(paused)]
         senders = text(
@@ -163,13 +160,10 @@ def _settle_open(runtime: Runtime, business_id: int, calls: dict[str, CarrierCal
 
 
 def _call_of(runtime: Runtime, attempt: CallAttempt, calls: dict[str, CarrierCall]) -> CarrierCall | None:
-    """The call of an open attempt: by its sid, else the first one to its number that is no other attempt's."""
+    """The call of an open attempt: by its sid, else as the call that nobody else has."""
     if attempt.call_sid is not None:
         return calls.get(attempt.call_sid) or runtime.carrier.fetch(attempt.call_sid)
-    earliest = (attempt.sent_at or attempt.created_at) - timedelta(seconds=2)
-    candidates = runtime.carrier.find(attempt.to_number, earliest)
-    with runtime.database.crossing() as session:
-        return next((call for call in candidates if crossing.attempt_by_sid(session, call.sid) is None), None)
+    return unclaimed_call(runtime, attempt, attempt.sent_at or attempt.created_at)
 
 
 def _event_of(attempt: CallAttempt, call: CarrierCall | None) -> tuple[CallEvent | None, Evidence]:

@@ -18,6 +18,7 @@ from switchboard_core.logs import get_logger
 from switchboard_core.runtime import Runtime
 from switchboard_core.sql import db_now
 from switchboard_core.tenancy.models import Business
+from switchboard_core.tenancy.service import record_audit
 
 log = get_logger(__name__)
 
@@ -208,6 +209,30 @@ def pause_run(session: Session, run_id: int) -> OutboundCallRun:
     return run
 
 
+def pause_every_run(session: Session, *, reason: str, actor: str = "operator") -> list[int]:
+    """Pause each open run of the session's business.
+
+    Args:
+        session: bound to the business.
+        reason: shown with each run until it is resumed.
+        actor: for the audit log.
+
+    Returns:
+        The ids of the runs that were not paused already, in order.
+    """
+    paused = session.scalars(
+        update(OutboundCallRun)
+        .where(OutboundCallRun.status.in_((RunStatus.PENDING, RunStatus.RUNNING)))
+        .values(status=RunStatus.PAUSED, reason=reason)
+        .returning(OutboundCallRun.id)
+        .execution_options(synchronize_session=False)
+    ).all()
+    for run_id in paused:
+        record_audit(session, actor=actor, action="run.paused", subject=f"run {run_id}", detail={"reason": reason})
+        log.info("run paused", run_id=run_id)
+    return sorted(paused)
+
+
 def resume_run(session: Session, runtime: Runtime, run_id: int) -> OutboundCallRun:
     """Go on with a paused run.
 
@@ -220,6 +245,7 @@ def resume_run(session: Session, runtime: Runtime, run_id: int) -> OutboundCallR
         msg = f"Run {run_id} is {run.status} and cannot be resumed. Start a new run."
         raise RunRefusedError(msg)
     run.status = RunStatus.RUNNING if run.expanded_at else RunStatus.PENDING
+    run.reason = None
     session.flush()
     if run.background_job_id is not None:
         wake_now(session, runtime.transport, run.background_job_id)

@@ -1,7 +1,14 @@
 """The clean-up of a starting api: once across replicas, and not twice within a minute."""
 
+import time
+
 from switchboard_core import crossing
-from switchboard_core.calls.cleanup import cleanup_stuck_dialing_jobs, cleanup_stuck_runs, rebuild_all_slots
+from switchboard_core.calls.cleanup import (
+    cleanup_stuck_dialing_jobs,
+    cleanup_stuck_runs,
+    rebuild_all_slots,
+    worker_lives,
+)
 from switchboard_core.calls.schemas import CleanupReport
 from switchboard_core.logs import get_logger
 from switchboard_core.runtime import Runtime
@@ -10,6 +17,7 @@ from switchboard_core.settings import ServiceRole
 log = get_logger(__name__)
 
 NOT_WITHIN_S = 60.0
+_LOOK_EVERY_S = 0.5
 
 
 class StartupCleanup:
@@ -48,6 +56,7 @@ def _clean_up(runtime: Runtime) -> CleanupReport:
         businesses = [ref.business_id for ref in crossing.businesses(session)]
     log.info("[STARTUP] Running outbound cleanup", businesses=len(businesses))
     calls = cleanup_stuck_dialing_jobs(runtime)
+    _await_worker(runtime)
     runs = cleanup_stuck_runs(runtime, on_startup=True)
     report = calls.model_copy(
         update={
@@ -58,3 +67,20 @@ def _clean_up(runtime: Runtime) -> CleanupReport:
     )
     log.info("[STARTUP] Outbound cleanup complete", **report.model_dump())
     return report
+
+
+def _await_worker(runtime: Runtime) -> None:
+    """Wait for a sign of life of a worker, for as long as a living one needs to give one.
+
+    After an outage everything is started at once, and the rows still say that nobody has been alive for long. Runs
+    that a worker is about to take up must not be failed for that.
+    """
+    settings = runtime.settings
+    until = time.monotonic() + settings.heartbeat_interval_seconds
+    while True:
+        with runtime.database.crossing() as session:
+            if not crossing.open_runs(session) or worker_lives(session, settings.dead_worker_after_seconds):
+                return
+        if (left_s := until - time.monotonic()) <= 0:
+            return
+        time.sleep(min(_LOOK_EVERY_S, left_s))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import BaseModel
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from switchboard_core.db import after_commit, tenant_of
@@ -70,6 +70,19 @@ def count(session: Session, conditions: LeadConditions) -> int:
     return session.scalars(
         select(func.count()).select_from(Lead).where(Lead.business_id == tenant_of(session), *conditions.clauses())
     ).one()
+
+
+def is_deleted(session: Session, lead_id: int, phone: str) -> bool:
+    """Whether a lead was deleted, and no other lead of the session's business has its number.
+
+    Args:
+        session: bound to the business.
+        lead_id: the lead.
+        phone: its number when it was taken into a run, E.164; a lead that was purged has none any more.
+    """
+    deleted = exists().where(Lead.id == lead_id, Lead.deleted_at.is_not(None))
+    kept = exists().where(Lead.business_id == tenant_of(session), Lead.phone == phone, Lead.deleted_at.is_(None))
+    return bool(session.scalar(select(deleted & ~kept)))
 
 
 def newest_id(session: Session, conditions: LeadConditions) -> int:

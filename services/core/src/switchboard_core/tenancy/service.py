@@ -95,6 +95,17 @@ def create_business(
     return business
 
 
+def business_names(database: Database) -> dict[int, str]:
+    """The name of every business of the installation by its id, in order of id."""
+    with database.crossing() as session:
+        business_ids = sorted(ref.business_id for ref in crossing.businesses(session))
+    names: dict[int, str] = {}
+    for business_id in business_ids:
+        with database.tenant(business_id) as session:
+            names[business_id] = get_business(session).name
+    return names
+
+
 def get_business(session: Session) -> Business:
     """The session's business."""
     return session.get_one(Business, tenant_of(session))
