@@ -79,6 +79,20 @@ def test_a_killed_recorders_claim_is_taken_over_and_its_late_word_is_fenced_off(
     assert write(bench, successor, RecordingStatus.COMPLETED) is True
 
 
+def test_claims_over_a_lease_that_ran_out_are_counted_until_a_recorder_gives_its_claim_back(bench: CallsBench) -> None:
+    (recording_id,) = waiting_recordings(bench, 1)
+    for crashes in range(3):
+        claimed = take(bench, recording_id)
+        assert claimed is not None
+        assert claimed.recording.crash_count == crashes
+        bench.execute("UPDATE recordings SET lease_until = clock_timestamp() - interval '1 s'")
+    assert claimed is not None
+    assert write(bench, claimed, RecordingStatus.DOWNLOADED)
+    successor = take(bench, recording_id)
+    assert successor is not None
+    assert successor.recording.crash_count == 0
+
+
 def test_the_slot_of_a_killed_recorder_is_free_when_its_lease_is_over(bench: CallsBench) -> None:
     ids = waiting_recordings(bench, 4)
     for recording_id in ids[:3]:

@@ -1,7 +1,10 @@
 """Recordings: what a recorder does with each, good or bad, and with a store in trouble."""
 
+import errno
 import hashlib
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,12 +16,13 @@ from structlog.testing import capture_logs
 from integration.calls_servers import calls_bench
 from integration.calls_support import CallsBench, Row, numbers
 from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey
-from switchboard_core.jobs.kernel import Outcome
-from switchboard_core.recordings.service import downloads_active
+from switchboard_core.jobs.kernel import MAX_CRASHES, Outcome
+from switchboard_core.recordings.service import claim, downloads_active
 from switchboard_core.speech.transcribe import TranscriptionProcess
 from switchboard_recorder.jobs import MAX_RETRIES, RETRIES_WITHOUT_FAULT, Recorder, make_recorder, run_stage
 from switchboard_recorder.store import StoredObject
 from switchboard_recorder.store_file import FileStore
+from waiting import await_true
 
 (LEAD,) = numbers(1)
 
@@ -274,6 +278,111 @@ class TestStoresInTrouble:
             1,
             None,
         )
+
+
+class TestRecordersInTrouble:
+    def test_a_full_temporary_folder_is_tried_again_for_as_long_as_it_takes(
+        self, bench: CallsBench, recorder: Recorder
+    ) -> None:
+        recording_id = recorded(bench)
+
+        def fill_up() -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        full = replace(recorder, store=MoodyStore(recorder.store, before_put=fill_up))
+        for retries in range(1, MAX_RETRIES + 4):
+            work(full, recording_id)
+            found = bench.recording(recording_id)
+            assert (found["status"], found["retries"]) == ("pending", min(retries, RETRIES_WITHOUT_FAULT))
+            bench.recordings_due()
+        assert "free some room, or point TMPDIR to a folder with some" in found["reason"]
+        work(recorder, recording_id)
+        assert bench.recording(recording_id)["status"] == "completed"
+
+    def test_a_full_temporary_folder_costs_no_transcript(self, bench: CallsBench, recorder: Recorder) -> None:
+        recording_id = downloaded(bench, recorder, retries=MAX_RETRIES)
+
+        def fill_up() -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with TranscriptionProcess("pocketsphinx") as transcriber:
+            store: Any = MoodyStore(recorder.store, before_open=fill_up)
+            work(replace(recorder, store=store, transcriber=transcriber), recording_id)
+        found = bench.recording(recording_id)
+        assert (found["status"], found["lease_until"]) == ("downloaded", None)
+
+    def test_a_recording_that_ends_its_recorder_five_times_is_not_downloaded_again(
+        self, bench: CallsBench, recorder: Recorder
+    ) -> None:
+        recording_id = recorded(bench)
+        for _ in range(MAX_CRASHES):
+            die_with(bench, recording_id)
+        outcome, lines = work(recorder, recording_id)
+        found = bench.recording(recording_id)
+        assert (outcome, found["status"], found["lease_until"]) == (Outcome.FINISHED, "failed", None)
+        assert found["reason"] == "Not downloaded: its recorder died 5 times in a row, so it is not tried any more."
+        assert found["finished_at"] is not None
+        assert [(line["event"], line["log_level"]) for line in lines] == [("recording given up", "error")]
+        assert bench.report()["recordings"]["downloads"] == 0
+
+    def test_a_recording_that_ends_its_recorder_five_times_stays_without_a_transcript(
+        self, bench: CallsBench, recorder: Recorder
+    ) -> None:
+        recording_id = downloaded(bench, recorder)
+        for _ in range(MAX_CRASHES):
+            die_with(bench, recording_id)
+        _, lines = work(recorder, recording_id)
+        found = bench.recording(recording_id)
+        assert (found["status"], found["transcript"]) == ("completed", None)
+        assert found["reason"] == "No transcript: its recorder died 5 times in a row, so it is not tried any more."
+        assert [line["event"] for line in lines] == ["recording given up"]
+        assert recorder.store.exists(found["object_key"])
+
+    def test_four_deaths_in_a_row_are_not_yet_the_recording_s_fault(
+        self, bench: CallsBench, recorder: Recorder
+    ) -> None:
+        recording_id = recorded(bench)
+        for _ in range(MAX_CRASHES - 1):
+            die_with(bench, recording_id)
+        work(recorder, recording_id)
+        found = bench.recording(recording_id)
+        assert (found["status"], found["crash_count"]) == ("completed", 0)
+
+    def test_a_recorder_that_is_asked_to_leave_gives_its_transcription_back(
+        self, bench: CallsBench, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Killed with its process, a long one would look as if it had ended one recorder after the other."""
+        monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+        recording_id = downloaded(bench, recorder, recording_sid="hang")
+        asked = threading.Event()
+        with (
+            TranscriptionProcess("transcription_engines:ObedientEngine") as transcriber,
+            ThreadPoolExecutor(1) as pool,
+        ):
+            busy = replace(recorder, transcriber=transcriber)
+            busy.leave_when(asked)
+            stage = pool.submit(run_stage, busy, recording_id)
+            await_true(lambda: bench.recording(recording_id)["status"] == "transcribing", "the transcription")
+            asked.set()
+            assert stage.result(30) is Outcome.FINISHED
+        found = bench.recording(recording_id)
+        assert (found["status"], found["lease_until"], found["crash_count"]) == ("downloaded", None, 0)
+
+
+def downloaded(bench: CallsBench, recorder: Recorder, **values: Any) -> int:
+    """A recording that only wants its transcript; the id of its row."""
+    recording_id = recorded(bench)
+    work(recorder, recording_id)
+    for name, value in {"status": "downloaded", "finished_at": None, **values}.items():
+        bench.execute(f"UPDATE recordings SET {name} = %s", value)
+    return recording_id
+
+
+def die_with(bench: CallsBench, recording_id: int) -> None:
+    """What a recorder leaves behind that is killed at its work, once its lease is over."""
+    with bench.session() as session:
+        assert claim(session, recording_id, lease_s=10.0, per_business=3)
+    bench.execute("UPDATE recordings SET lease_until = clock_timestamp() - interval '1 s'")
 
 
 def _store_that_is_away(folder: Path) -> FileStore:

@@ -9,8 +9,10 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 
 from processes import wait_until_gone
 from switchboard_core.speech.audio import AudioError
@@ -20,6 +22,7 @@ from switchboard_core.speech.transcribe import (
     TranscriptionProcess,
     TranscriptionStoppedError,
     TranscriptionTimeoutError,
+    send,
 )
 
 LIMIT_S = 20.0
@@ -91,6 +94,34 @@ def test_a_process_that_was_killed_between_recordings_is_replaced(process: Trans
     os.kill(pid, signal.SIGKILL)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     assert process.transcribe(Path("hello.wav"), LIMIT_S).words[1].text != str(pid)
+
+
+def test_a_job_whose_time_is_up_leaves_no_answer_for_the_next_recording(process: TranscriptionProcess) -> None:
+    """RQ's timeout strikes anywhere. What was being transcribed would have come out as the next one's transcript."""
+    process.start()
+    pid = process.pid
+    assert pid
+    with pytest.raises(JobTimeoutException), job_of_a_second():
+        process.transcribe(Path("hang.wav"), LIMIT_S)
+    assert process.pid is None
+    wait_until_gone([pid])
+    assert process.transcribe(Path("hello.wav"), LIMIT_S).words[0].text == "hello"
+
+
+def test_a_job_whose_time_is_up_while_the_engine_loads_leaves_no_process() -> None:
+    with TranscriptionProcess("transcription_engines:never_loading") as process:
+        with pytest.raises(JobTimeoutException), job_of_a_second():
+            process.start()
+        assert process.pid is None
+
+
+def test_the_answer_to_another_question_is_nobody_s_transcript(process: TranscriptionProcess) -> None:
+    process.start()
+    child: Any = process._child
+    send(child._connection, {"id": 0, "wav": "of-another-business.wav", "limit_s": LIMIT_S})
+    with pytest.raises(TranscriptionCrashedError, match=r"something else than hello\.wav and was replaced"):
+        process.transcribe(Path("hello.wav"), LIMIT_S)
+    assert process.transcribe(Path("hello.wav"), LIMIT_S).words[0].text == "hello"
 
 
 def test_a_bad_file_is_told_as_such_and_costs_no_process(process: TranscriptionProcess) -> None:
@@ -198,6 +229,11 @@ def test_the_process_does_not_survive_a_killed_parent(tmp_path: Path, name: str 
             began.read_text()
         parent.kill()
     wait_until_gone([child])
+
+
+def job_of_a_second() -> UnixSignalDeathPenalty:
+    """What the worker puts around a job: its time is up after a second."""
+    return UnixSignalDeathPenalty(1, JobTimeoutException)  # type: ignore[no-untyped-call]
 
 
 def recording_with_pipe(folder: Path, name: str) -> tuple[Path, Path]:

@@ -94,7 +94,9 @@ class Settings(LogSettings):
     recording_max_bytes: int = Field(500 * 1024 * 1024, ge=1024)
     s3_endpoint_url: str | None = None
     transcription_engine: Literal["pocketsphinx", "whisper", "none"] = "pocketsphinx"
-    transcription_timeout_seconds: float = Field(300.0, gt=0)
+    transcription_timeout_seconds: float = Field(
+        300.0, gt=0, le=420, description="Hard limit for one recording; the stage around it has 600."
+    )
 
     max_body_bytes: int = Field(1024 * 1024, ge=1024, description="Largest JSON or form body.")
     max_import_bytes: int = Field(512 * 1024 * 1024, ge=1024, description="Largest CSV of leads.")

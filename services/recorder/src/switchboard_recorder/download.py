@@ -38,7 +38,8 @@ class DownloadLimits:
         max_bytes: a larger recording is refused.
         connect_s: to open a connection.
         read_s: between two pieces of data.
-        total_s: for the whole download, pauses included; ends one that only trickles.
+        total_s: for the whole download, pauses included; ends one that only trickles. The wake-up has 600 for this
+            and for the storing.
         attempts: requests made for one download, those answered 404 not counted.
         not_ready_s: how long a 404 is taken to mean *not yet*.
         first_pause_s: before the second attempt; it doubles from there, and each pause is shortened at random.
@@ -48,7 +49,7 @@ class DownloadLimits:
     max_bytes: int = 500 * 1024 * 1024
     connect_s: float = 5.0
     read_s: float = 15.0
-    total_s: float = 900.0
+    total_s: float = 480.0
     attempts: int = 6
     not_ready_s: float = 60.0
     first_pause_s: float = 0.5

@@ -38,7 +38,7 @@ class RecorderLeavingError(DownloadError):
 
 
 class DiskFullError(DownloadError):
-    """There is no room for the temporary file."""
+    """There is no room for temporary files, or no place. That says nothing about the recording."""
 
     retryable = True
 

@@ -1,16 +1,16 @@
 """What RQ calls for a recording: one stage of it, download or transcription, under a lease and with a fence."""
 
 import random
-import tempfile
+import shutil
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import structlog
 
 from switchboard_core import crossing
-from switchboard_core.jobs.kernel import Outcome
+from switchboard_core.jobs.kernel import MAX_CRASHES, Outcome
 from switchboard_core.jobs.lease import Lease, LeaseKeeper
 from switchboard_core.logs import get_logger
 from switchboard_core.process import leaving
@@ -23,8 +23,9 @@ from switchboard_core.speech.engines import EngineUnavailableError, Transcriptio
 from switchboard_core.speech.transcribe import TranscriptionProcess, TranscriptionStoppedError
 from switchboard_core.sql import after_seconds, db_now
 from switchboard_recorder.download import Downloaded, Downloader, DownloadLimits
-from switchboard_recorder.download_errors import DownloadError, RecorderLeavingError
+from switchboard_recorder.download_errors import DiskFullError, DownloadError, RecorderLeavingError
 from switchboard_recorder.media_url import MediaUrlPolicy
+from switchboard_recorder.scratch import scratch_folder
 from switchboard_recorder.store import RecordingStore, StoreError, StoreUnavailableError, open_store
 
 log = get_logger(__name__)
@@ -51,6 +52,19 @@ class Recorder:
             self.transcriber.close()
         self.downloader.close()
         self.leases.close()
+
+    def leave_when(self, asked: threading.Event) -> None:
+        """Break off a transcription once this process is asked to leave, from a thread; another one does it again.
+
+        One that is killed with its process instead counts as one that ended its recorder.
+        """
+
+        def leave() -> None:
+            asked.wait()
+            if self.transcriber:
+                self.transcriber.close()
+
+        threading.Thread(target=leave, name="leaving", daemon=True).start()
 
 
 def make_recorder(runtime: Runtime) -> Recorder:
@@ -113,9 +127,24 @@ def run_stage(recorder: Recorder, recording_id: int) -> Outcome:
         structlog.contextvars.bound_contextvars(call_sid=row.call_sid, business_id=row.business_id),
         recorder.leases.hold(Lease("recordings", row.business_id, row.id, row.attempt)),
     ):
+        if row.crash_count >= MAX_CRASHES:
+            return _give_up(recorder, row)
         if row.status is RecordingStatus.DOWNLOADING:
             return _download(recorder, claimed)
         return _transcribe(recorder, row)
+
+
+def _give_up(recorder: Recorder, row: Recording) -> Outcome:
+    """End a recording that ended its recorders; one that is stored already only stays without a transcript."""
+    died = f"its recorder died {row.crash_count} times in a row, so it is not tried any more"
+    if row.status is RecordingStatus.DOWNLOADING:
+        values = {"status": RecordingStatus.FAILED, "reason": f"Not downloaded: {died}."}
+    else:
+        values = {"status": RecordingStatus.COMPLETED, "reason": f"No transcript: {died}."}
+    log.error("recording given up", recording_sid=row.recording_sid, reason=values["reason"])
+    with recorder.runtime.database.tenant(row.business_id) as session:
+        record(session, row, values, release=True)
+    return Outcome.FINISHED
 
 
 def _download(recorder: Recorder, claimed: RecordingClaim) -> Outcome:
@@ -124,10 +153,10 @@ def _download(recorder: Recorder, claimed: RecordingClaim) -> Outcome:
     log.info("WORKER_SLOT_ACQUIRED", active=claimed.downloading)
     reason = "failed"
     try:
-        with tempfile.TemporaryDirectory(prefix="recording-") as folder:
+        with scratch_folder() as folder:
             file = recorder.downloader.download(
                 row.media_url,
-                Path(folder) / f"{row.recording_sid}.wav",
+                folder / f"{row.recording_sid}.wav",
                 on_attempt=lambda attempt: log.info("DOWNLOAD_START", recording_sid=row.recording_sid, attempt=attempt),
                 on_progress=lambda _size: _stay_for(0.0),
             )
@@ -192,7 +221,7 @@ def _transcribe(recorder: Recorder, row: Recording) -> Outcome:
     except AudioError as error:
         # The copy is safe in the store; only nobody can read words out of it.
         values = {"status": RecordingStatus.COMPLETED, "reason": f"No transcript: {error}"}
-    except (TranscriptionError, StoreError) as error:
+    except (TranscriptionError, StoreError, DiskFullError) as error:
         values = _failure(row, error, back_to=RecordingStatus.DOWNLOADED)
     except Exception as error:
         log.exception("transcription failed unexpectedly")
@@ -205,14 +234,11 @@ def _transcribe(recorder: Recorder, row: Recording) -> Outcome:
 def _transcript(recorder: Recorder, row: Recording) -> dict[str, Any]:
     if recorder.transcriber is None or row.object_key is None:
         return {"status": RecordingStatus.COMPLETED}
-    with tempfile.NamedTemporaryFile(prefix="transcribe-", suffix=".wav") as file:
-        with recorder.store.open(row.object_key) as stored:
-            while chunk := stored.read(1 << 20):
-                file.write(chunk)
-        file.flush()
-        transcript = recorder.transcriber.transcribe(
-            Path(file.name), recorder.runtime.settings.transcription_timeout_seconds
-        )
+    with scratch_folder() as folder:
+        wav = folder / f"{row.recording_sid}.wav"
+        with recorder.store.open(row.object_key) as stored, wav.open("wb") as file:
+            shutil.copyfileobj(stored, file, 1 << 20)
+        transcript = recorder.transcriber.transcribe(wav, recorder.runtime.settings.transcription_timeout_seconds)
     log.info(
         "TRANSCRIPTION_DONE", recording_sid=row.recording_sid, engine=transcript.engine, words=len(transcript.words)
     )
@@ -230,9 +256,15 @@ def _failure(
     """Back to where the stage started, later; or the end, when no later try can help."""
     if retryable is None:
         retryable = bool(getattr(error, "retryable", False)) or isinstance(error, StoreUnavailableError)
-    # A store that is full or away, or a recorder that leaves, says nothing about the recording: no limit on tries.
+    # A store or disk that is full or away, or a recorder that leaves, says nothing about the recording: no limit on
+    # tries.
     endless = isinstance(
-        error, StoreUnavailableError | TranscriptionStoppedError | EngineUnavailableError | RecorderLeavingError
+        error,
+        StoreUnavailableError
+        | DiskFullError
+        | TranscriptionStoppedError
+        | EngineUnavailableError
+        | RecorderLeavingError,
     )
     if not endless and (not retryable or row.retries >= MAX_RETRIES):
         log.error("recording failed", recording_sid=row.recording_sid, reason=str(error))

@@ -19,6 +19,7 @@ from switchboard_core.runtime import process_runtime
 from switchboard_core.settings import ServiceRole, SettingsError, get_settings
 from switchboard_recorder.jobs import process_recorder
 from switchboard_recorder.retention import Retention
+from switchboard_recorder.scratch import clear_abandoned
 from switchboard_recorder.store import StoreError, StoreMisconfiguredError
 
 log = get_logger(__name__)
@@ -36,6 +37,8 @@ def main() -> None:
     except (SettingsError, PortTakenError, StoreMisconfiguredError) as error:
         sys.exit(f"switchboard recorder: {error}")
     stop = stop_on_signals()
+    recorder.leave_when(stop)
+    clear_abandoned()
     runtime = process_runtime()
     log.info("RECORDING WORKER STARTED", store=settings.recordings_url, engine=settings.transcription_engine)
     try:

@@ -13,10 +13,10 @@ from sqlalchemy.orm import Session
 
 from switchboard_core.db import Database
 
-CODE_SEQ = 120
+CODE_SEQ = 121
 """The newest expand revision that this release brings."""
 
-REQUIRED_SCHEMA_SEQ = 117
+REQUIRED_SCHEMA_SEQ = 121
 """The oldest schema that the services of this release can work on."""
 
 _INSUFFICIENT_PRIVILEGE = "42501"

@@ -42,6 +42,7 @@ class Recording(Base):
     carrier_duration_s: Mapped[int | None]
     attempt: Mapped[int] = mapped_column(server_default="0", doc="The fence: only the newest claim may write.")
     retries: Mapped[int] = mapped_column(server_default="0")
+    crash_count: Mapped[int] = mapped_column(server_default="0", doc="Claims in a row that ended with no word.")
     run_after: Mapped[datetime] = mapped_column(server_default=func.now())
     lease_until: Mapped[datetime | None]
     object_key: Mapped[str | None] = mapped_column(Text)

@@ -113,6 +113,8 @@ def claim(session: Session, recording_id: int, *, lease_s: float, per_business: 
         .where(*mine, Recording.run_after <= func.clock_timestamp())
         .values(
             attempt=Recording.attempt + 1,
+            # A lease that is still set was never given back: its holder died with no word.
+            crash_count=Recording.crash_count + case((Recording.lease_until.is_(None), 0), else_=1),
             lease_until=after_seconds(lease_s),
             status=case((needs_slot, RecordingStatus.DOWNLOADING), else_=RecordingStatus.TRANSCRIBING),
         )
@@ -133,9 +135,12 @@ def downloads_active(session: Session) -> int:
 
 
 def record(session: Session, claimed: Recording, values: dict[str, Any], *, release: bool) -> bool:
-    """Write progress of a claimed recording, guarded by its fence; false where somebody else has it now."""
+    """Write progress of a claimed recording, guarded by its fence; false where somebody else has it now.
+
+    Who gives the claim back lives: that ends a row of crashes, however the stage went.
+    """
     if release:
-        values = values | {"lease_until": None}
+        values = values | {"lease_until": None, "crash_count": 0}
     status = values.get("status")
     if isinstance(status, RecordingStatus) and status.terminal:
         values = values | {"finished_at": db_now()}

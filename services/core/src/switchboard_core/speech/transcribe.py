@@ -6,6 +6,7 @@ It is kept between recordings because loading a model takes longer than most rec
 """
 
 import contextlib
+import itertools
 import json
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from switchboard_core.speech.engines import EngineUnavailableError, Transcript, 
 _log = get_logger(__name__)
 
 _CHILD_MODULE = "switchboard_core.speech.transcribe_child"
+START_TIMEOUT_S = 120.0
 _GENTLE_STOP_S = 2.0
 # A process that closed its connection is about to end: its own exit status says more than the one of a kill.
 _LAST_WORDS_S = 1.0
@@ -58,7 +60,7 @@ class TranscriptionProcess:
         start_timeout_s: how long loading the engine may take, in seconds.
     """
 
-    def __init__(self, engine: str, *, start_timeout_s: float = 120.0) -> None:
+    def __init__(self, engine: str, *, start_timeout_s: float = START_TIMEOUT_S) -> None:
         self._engine = engine
         self._start_timeout_s = start_timeout_s
         self._lock = threading.Lock()
@@ -107,7 +109,7 @@ class TranscriptionProcess:
         with self._lock:
             child = self._running_child()
             try:
-                answer = child.ask({"wav": str(wav), "limit_s": timeout_s}, timeout_s)
+                answer = child.ask(wav, timeout_s)
             except TimeoutError:
                 self._discard(child)
                 msg = (
@@ -117,6 +119,11 @@ class TranscriptionProcess:
                 raise TranscriptionTimeoutError(msg) from None
             except (EOFError, OSError):
                 raise self._explain_death(child, f"while transcribing {wav.name}") from None
+            except BaseException:
+                # A job's timeout, say, which strikes anywhere: the answer is still to come, and the next recording,
+                # of another business maybe, must not find it.
+                self._discard(child)
+                raise
         return _read_answer(answer)
 
     def close(self) -> None:
@@ -154,6 +161,9 @@ class TranscriptionProcess:
             raise EngineUnavailableError(msg) from None
         except (EOFError, OSError):
             raise self._explain_death(child, f"while loading the engine {self._engine}") from None
+        except BaseException:
+            self._discard(child)
+            raise
         if "unavailable" in answer:
             self._discard(child)
             raise EngineUnavailableError(answer["unavailable"])
@@ -181,6 +191,7 @@ class _Child:
 
     def __init__(self, engine: str) -> None:
         self.engine_name = ""
+        self._ids = itertools.count(1)
         self._connection, remote = Pipe(duplex=True)
         with remote:
             self.process = subprocess.Popen(
@@ -190,10 +201,20 @@ class _Child:
                 pass_fds=(remote.fileno(),),
             )
 
-    def ask(self, question: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        """Send a question and return its answer, or raise like ``receive``."""
-        send(self._connection, question)
-        return self.receive(timeout_s)
+    def ask(self, wav: Path, timeout_s: float) -> dict[str, Any]:
+        """Have a recording transcribed and return the answer.
+
+        Raises:
+            TranscriptionCrashedError: what came is not the answer to this question.
+            Exception: like ``receive``.
+        """
+        number = next(self._ids)
+        send(self._connection, {"id": number, "wav": str(wav), "limit_s": timeout_s})
+        answer = self.receive(timeout_s)
+        if answer.pop("id", None) != number:
+            msg = f"The transcription process answered something else than {wav.name} and was replaced."
+            raise TranscriptionCrashedError(msg)
+        return answer
 
     def receive(self, timeout_s: float) -> dict[str, Any]:
         """Return the next message; raise TimeoutError when there is none in time, EOFError when the child is gone."""

@@ -43,7 +43,7 @@ def main() -> None:
         faulthandler.dump_traceback_later(question["limit_s"] + _ORPHAN_GRACE_S, exit=True)
         answer = _answer(engine, Path(question["wav"]))
         faulthandler.cancel_dump_traceback_later()
-        send(connection, answer)
+        send(connection, {"id": question["id"], **answer})
 
 
 def _listen(connection: "Connection[Any, Any]", questions: queue.SimpleQueue[dict[str, Any]]) -> None:
