@@ -67,9 +67,9 @@ class Size:
         contended_s: seconds in which everybody has leads to call.
     """
 
-    businesses: int = 20
+    businesses: int = 100
     leads: int = 100_000
-    rate: float = 10.0
+    rate: float = 20.0
     arrivals: int = 60
     every_s: float = 0.75
     contended_s: float = 60.0
