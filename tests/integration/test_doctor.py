@@ -15,11 +15,12 @@ from typer.testing import CliRunner
 
 from integration.calls_servers import calls_bench
 from integration.calls_support import CallsBench, numbers
+from integration.doctor_support import BROKEN_BY_TESTS, breaks, look
 from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey
 from switchboard_cli.main import app
 from switchboard_core.calls.settle import apply_event
 from switchboard_core.calls.states import CallEvent
-from switchboard_core.doctor.examine import Diagnosis, Scope, examine
+from switchboard_core.doctor.examine import Scope, examine
 from switchboard_core.doctor.repair import repair
 from switchboard_core.doctor.rows import broken_rows
 from switchboard_core.doctor.rules import WORDS, Finding, Rule
@@ -44,11 +45,6 @@ def bench(servers: CallsBench) -> CallsBench:
         'VALUES (\'worker\', \'worker\', \'["high", "default", "low", "maintenance"]\', now())'
     )
     return made
-
-
-def look(bench: CallsBench, *, carrier: bool = False) -> Diagnosis:
-    """Look twice, at once."""
-    return examine(bench.runtime, Scope(ask_carrier=carrier), within_s=0)
 
 
 def ended_run(bench: CallsBench) -> int:
@@ -84,6 +80,10 @@ _SENDING = (
     "INSERT INTO outgoing_messages (id, business_id, channel, dedupe_key, state, attempt, lease_until, handed_over_at) "
     "SELECT gen_random_uuid(), id, 'email', 'receipt:7', 'sending', 3, now() - interval '1 hour', {} FROM businesses"
 )
+_RECORDING = (
+    "INSERT INTO recordings (business_id, recording_sid, call_sid, media_url, status, lease_until, run_after) SELECT "
+    "id, 'RE7', 'CA7', 'https://api.example.com/RE7', '{}', {}, now() - interval '1 hour' FROM businesses"
+)
 
 BREAKS = [
     Break(Rule.COUNTERS, "UPDATE background_jobs SET done = done + 1"),
@@ -111,6 +111,10 @@ BREAKS = [
     Break(Rule.RATE, "UPDATE businesses SET rate_tokens = -1"),
     Break(Rule.RATE, "UPDATE carrier_accounts SET rate_tokens = -1"),
     Break(Rule.STALE_LEASE, "UPDATE background_jobs SET lease_until = now() - interval '1 hour'"),
+    *(
+        Break(Rule.STALE_LEASE, _RECORDING.format(status, "now() - interval '1 hour'"))
+        for status in ("completed", "absent", "failed")
+    ),
     Break(Rule.STUCK_MESSAGE, _SENDING.format("NULL")),
     Break(Rule.STUCK_MESSAGE, _SENDING.format("now() - interval '1 hour'")),
 ]
@@ -130,6 +134,7 @@ def test_a_broken_row_is_found_by_name_and_mended(bench: CallsBench, broken: Bre
     bench.check()
 
 
+@breaks(Rule.ORPHAN_JOB)
 def test_a_task_that_is_in_no_queue_is_found_and_queued(bench: CallsBench) -> None:
     with bench.session() as session:
         task = enqueue(session, bench.runtime.transport, "delete_leads", {"lead_ids": []}, admit_limit=16).id
@@ -142,6 +147,7 @@ def test_a_task_that_is_in_no_queue_is_found_and_queued(bench: CallsBench) -> No
     assert look(bench).findings == ()
 
 
+@breaks(Rule.ORPHAN_JOB)
 def test_an_expired_lease_is_an_orphan_and_its_dead_execution_is_forgotten(bench: CallsBench) -> None:
     with bench.session() as session:
         enqueue(session, bench.runtime.transport, "delete_leads", {"lead_ids": []}, admit_limit=16)
@@ -156,6 +162,21 @@ def test_an_expired_lease_is_an_orphan_and_its_dead_execution_is_forgotten(bench
     assert look(bench).findings == ()
 
 
+@pytest.mark.parametrize(
+    ("status", "lease_until"), [("pending", "NULL"), ("downloading", "now() - interval '30 seconds'")]
+)
+@breaks(Rule.ORPHAN_RECORDING)
+def test_a_recording_that_is_in_no_queue_is_found_and_queued(bench: CallsBench, status: str, lease_until: str) -> None:
+    bench.execute("UPDATE worker_heartbeats SET queues = '[\"recordings\"]'")
+    bench.execute(_RECORDING.format(status, lease_until))
+    (finding,) = look(bench).findings
+    assert (finding.rule, finding.subject) == (Rule.ORPHAN_RECORDING, f"recording {finding.key}")
+    repair(bench.runtime, finding)
+    assert look(bench).findings == ()
+    assert Job.exists(f"recording_{finding.key}", bench.runtime.redis)
+
+
+@breaks(Rule.NOT_ADMITTED)
 def test_a_task_that_is_not_admitted_though_there_is_room_is_found_and_admitted(bench: CallsBench) -> None:
     with bench.session() as session:
         enqueue(session, bench.runtime.transport, "delete_leads", {"lead_ids": []}, admit_limit=16)
@@ -166,6 +187,7 @@ def test_a_task_that_is_not_admitted_though_there_is_room_is_found_and_admitted(
     assert look(bench).findings == ()
 
 
+@breaks(Rule.WAKE_UP_WITHOUT_ROW)
 def test_a_wake_up_without_a_row_is_found_and_deleted(bench: CallsBench) -> None:
     bench.runtime.transport.push(background_wakeup("delete_leads", 4711, "maintenance", 60))
     (finding,) = look(bench).findings
@@ -175,6 +197,7 @@ def test_a_wake_up_without_a_row_is_found_and_deleted(bench: CallsBench) -> None
     assert not Job.exists("delete_leads_4711", bench.runtime.redis)
 
 
+@breaks(Rule.SLOTS)
 def test_slots_in_redis_that_differ_from_the_rows_are_found_and_rebuilt(bench: CallsBench) -> None:
     live_run(bench)
     bench.runtime.slots.rebuild(bench.business_id, [str(uuid.uuid4())])
@@ -184,6 +207,7 @@ def test_slots_in_redis_that_differ_from_the_rows_are_found_and_rebuilt(bench: C
     assert look(bench).findings == ()
 
 
+@breaks(Rule.NO_CONSUMER)
 def test_a_queue_with_work_and_no_consumer_is_found_and_a_person_is_told_what_to_do(bench: CallsBench) -> None:
     live_run(bench)
     bench.execute("UPDATE worker_heartbeats SET queues = '[\"maintenance\"]'")
@@ -193,6 +217,7 @@ def test_a_queue_with_work_and_no_consumer_is_found_and_a_person_is_told_what_to
     assert "Start a worker" in repair(bench.runtime, found["queue high"])
 
 
+@breaks(Rule.SLOT_WITHOUT_CALL)
 def test_a_slot_whose_call_has_ended_is_found_by_asking_the_carrier_and_settled(bench: CallsBench) -> None:
     bench.start(LEADS[0])
     bench.faults(callback_lose=1)
@@ -206,6 +231,7 @@ def test_a_slot_whose_call_has_ended_is_found_by_asking_the_carrier_and_settled(
     assert bench.job(LEADS[0])["status"] == "completed"
 
 
+@breaks(Rule.CALL_WITHOUT_SLOT)
 def test_a_call_that_lives_without_a_slot_is_found_and_hung_up(bench: CallsBench) -> None:
     live_run(bench)
     attempt = bench.attempt(LEADS[0])
@@ -226,6 +252,10 @@ def test_a_call_that_no_row_knows_is_left_alone(bench: CallsBench) -> None:
     assert (finding.rule, finding.business_id) == (Rule.CALL_WITHOUT_SLOT, 0)
     assert "left alone" in repair(bench.runtime, finding)
     assert bench.report()["live"] == 1
+
+
+def test_every_rule_is_broken_by_a_test() -> None:
+    assert {broken.rule for broken in BREAKS} | BROKEN_BY_TESTS == set(Rule)
 
 
 def test_every_rule_has_words_for_people() -> None:

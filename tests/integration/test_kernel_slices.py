@@ -10,7 +10,7 @@ from integration.kernel_support import Bench, put, walk
 from switchboard_core.db import after_commit
 from switchboard_core.jobs.kernel import MAX_ERRORS, Outcome
 from switchboard_core.jobs.queueing import queue_job, wake_now
-from switchboard_core.jobs.slices import Cursor, Slice, SliceContext
+from switchboard_core.jobs.slices import Cursor, ItemError, OwningTask, Slice, SliceContext
 from switchboard_core.jobs.states import JobStatus
 
 
@@ -55,6 +55,44 @@ def test_a_bad_item_is_left_out_and_named_and_the_rest_goes_on(jobs: Bench, bad:
     assert [error["item"] for error in row["errors"]] == [f"lead {-item - 1}" for item in sorted(bad)]
     assert all("chk_effects_item" in error["message"] for error in row["errors"])
     assert_counters_equal_rows(jobs, job_id)
+
+
+@pytest.mark.parametrize("bad", ["\0", "\ud800"], ids=["NUL", "surrogate"])
+def test_text_that_the_database_cannot_keep_costs_a_slice_nothing(jobs: Bench, bad: str) -> None:
+    def task(ctx: SliceContext, _payload: dict[str, Any], cursor: Cursor | None) -> Slice:
+        put(ctx, [1 if cursor else 0])
+        if cursor is None:
+            ctx.errors.append(ItemError(f"item {bad}", f"is {bad}"))
+            return Slice(next_cursor={"said": [f"a{bad}"]}, reason=f"waits for {bad}")
+        return Slice(result={f"k{bad}": cursor["said"]}, reason=f"ended {bad}")
+
+    kernel, job_id = jobs.kernel(task), jobs.enqueue()
+    assert kernel.run_slice(job_id) is Outcome.AGAIN
+    row = jobs.job(job_id)
+    assert (row["cursor"], row["reason"]) == ({"said": ["a\ufffd"]}, "waits for \ufffd")
+    assert row["errors"] == [{"item": "item \ufffd", "message": "is \ufffd"}]
+    assert kernel.run_slice(job_id) is Outcome.FINISHED
+    row = jobs.job(job_id)
+    assert (row["status"], row["result"]) == ("completed", {"k\ufffd": ["a\ufffd"]})
+    assert jobs.effects(job_id) == [0, 1]
+
+
+@pytest.mark.parametrize("bad", ["\0", "\ud800"], ids=["NUL", "surrogate"])
+def test_a_task_that_raises_such_text_fails_with_it(jobs: Bench, bad: str) -> None:
+    told: list[str] = []
+
+    def task(_ctx: SliceContext, _payload: dict[str, Any], _cursor: Cursor | None) -> Slice:
+        raise ValueError(f"what is {bad}?")
+
+    def ends(_ctx: SliceContext, _payload: dict[str, Any], _cursor: Cursor | None, reason: str) -> Slice:
+        told.append(reason)
+        return Slice(ends_as=JobStatus.FAILED, reason=reason)
+
+    job_id = jobs.enqueue()
+    jobs.run(jobs.kernel(OwningTask(task, ends)), job_id)
+    row = jobs.job(job_id)
+    assert (row["status"], row["reason"]) == ("failed", "ValueError: what is \ufffd?")
+    assert told == [row["reason"]], "its domain can keep it too"
 
 
 def test_an_item_s_error_says_nothing_of_statement_or_values(jobs: Bench) -> None:

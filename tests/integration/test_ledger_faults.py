@@ -49,6 +49,8 @@ def paused_s(ledger: LedgerBench, job_id: int) -> float:
         pytest.param(Answer(401), "does not accept the token. Make a new one there", id="401"),
         pytest.param(Answer(200, b"<html>Welcome"), "is not JSON", id="not JSON"),
         pytest.param(Answer(200, b"{}"), "is not a page of documents (items: Field required)", id="no items"),
+        pytest.param(page(as_of="a\0b"), "is not a page of documents (as_of: ", id="NUL in as_of"),
+        pytest.param(page(next="a\0b"), "is not a page of documents (next: ", id="NUL in next"),
         pytest.param(page(next="counterparties?limit=500"), "back to an earlier page", id="next is itself"),
     ],
 )

@@ -13,7 +13,8 @@ from integration.ledger_support import LedgerBench, ledger_bench
 from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
 from switchboard_core.jobs.kernel import Outcome
 from switchboard_core.ledger import service
-from switchboard_core.ledger.writing import take_turn
+from switchboard_core.ledger.cursors import PATIENCE
+from switchboard_core.ledger.writing import STRANGER, take_turn
 from waiting import await_true
 
 
@@ -173,7 +174,7 @@ def test_while_others_wait_every_hundred_documents_are_committed(ledger: LedgerB
     ("wrong", "message"),
     [
         ({"amount": "1.23456"}, "amount: decimal input should have no more than 4 decimal places"),
-        ({"counterparty": "C-404"}, "counterparty: is not one of the counterparties of this connection"),
+        ({"counterparty": "C-404"}, f"{STRANGER}; the next 7 syncs ask for the transaction again"),
         ({"description": "a\0b"}, "description: holds a NUL character"),
     ],
 )
@@ -195,6 +196,16 @@ def test_a_document_without_an_id_is_named_by_its_place(ledger: LedgerBench) -> 
     assert [error["item"] for error in job["errors"]] == ["counterparty 2 of a page", "counterparty 3 of a page"]
     assert job["errors"][1]["message"] == "is not an object"
     assert ledger.ids("counterparties") == ["C-1"]
+
+
+@pytest.mark.parametrize("bad", ["\0", "\ud800"], ids=["NUL", "surrogate"])
+def test_a_document_with_an_id_that_cannot_be_kept_harms_no_other(ledger: LedgerBench, bad: str) -> None:
+    fill(ledger, 2)
+    ledger.books.put("transactions", transaction(f"T{bad}9"))
+    job = ledger.sync(ledger.connect())
+    assert (job["status"], job["done"], job["failed"]) == ("completed", 4, 1)
+    assert [error["item"] for error in job["errors"]] == ["transaction T\ufffd9"]
+    assert ledger.ids("transactions") == ["T-0000", "T-0001"]
 
 
 def test_a_document_that_the_database_refuses_is_rolled_back_alone(ledger: LedgerBench) -> None:
@@ -230,6 +241,49 @@ def test_a_document_that_makes_the_commit_fail_is_found_and_left_out(ledger: Led
     assert job["errors"][0]["message"].startswith("Commit failed at 79: RaiseException: this document cannot be saved")
     assert any(line.startswith("Commit failed at 2: ") for line in ledger.jobs.said("error"))
     assert len(ledger.ids("transactions")) == 129
+
+
+# A transaction whose counterparty comes later
+
+
+def test_what_is_booked_between_the_two_listings_comes_with_the_next_sync(ledger: LedgerBench) -> None:
+    ledger.books.page_limit = 2
+    fill(ledger, 5)
+    connection_id, kernel = ledger.connect(), ledger.kernel()
+    job_id = ledger.start(connection_id)
+    kernel.run_slice(job_id)  # counterparties
+    ledger.books.put("counterparties", counterparty("C-9"))
+    ledger.books.put("transactions", transaction("T-0001", "C-9"), transaction("T-9", "C-9"), transaction("T-8", "C-1"))
+    job = ledger.run(job_id, kernel)
+    assert [error["item"] for error in job["errors"]] == ["transaction T-0001", "transaction T-9"]
+    job = ledger.sync(connection_id)
+    assert (job["failed"], job["result"]["created"]) == (0, 3)
+    assert {row[0]: row[8] for row in ledger.rows("transactions")}.items() >= {("T-9", "C-9"), ("T-0001", "C-9")}
+    ledger.books.asked.clear()
+    assert ledger.sync(connection_id)["result"]["seen"] == 0
+
+
+@pytest.mark.parametrize("dated", [True, False], ids=["as_of", "no as_of"])
+def test_transactions_come_once_their_counterparty_is_put_right(ledger: LedgerBench, dated: bool) -> None:
+    ledger.books.spoil = lambda page: page if dated else {**page, "as_of": None}
+    ledger.books.put("counterparties", counterparty("C-1", name="x" * 201))
+    ledger.books.put("transactions", transaction("T-1"), transaction("T-2"))
+    connection_id = ledger.connect()
+    assert [ledger.sync(connection_id)["failed"] for _ in range(2)] == [3, 2]
+    ledger.books.put("counterparties", counterparty("C-1"))
+    assert ledger.sync(connection_id)["failed"] == 0
+    assert ledger.ids("transactions") == ["T-1", "T-2"]
+
+
+def test_a_transaction_whose_counterparty_never_comes_is_asked_for_again_seven_times(ledger: LedgerBench) -> None:
+    fill(ledger, 3)
+    ledger.books.put("transactions", transaction("T-9", "C-404"))
+    connection_id = ledger.connect()
+    assert [ledger.sync(connection_id)["failed"] for _ in range(9)] == [1, *[1] * PATIENCE, 0]
+    ledger.books.asked.clear()
+    ledger.sync(connection_id)
+    assert [asked.query.get("updated_since") for asked in ledger.books.asked] == ["2", "6"]
+    assert ledger.books.asked[1].etag is not None
 
 
 # One at a time

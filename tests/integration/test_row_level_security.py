@@ -219,7 +219,7 @@ def test_functions_that_cross_tenants_return_only_a_business_and_an_id_or_number
         results = set(
             connection.execute(
                 text(
-                    "SELECT pg_get_function_result(oid) FROM pg_proc WHERE prosecdef AND NOT proisstrict "
+                    "SELECT pg_get_function_result(oid) FROM pg_proc WHERE prosecdef "
                     "AND pronamespace = 'public'::regnamespace"
                 )
             ).scalars()

@@ -3,7 +3,7 @@
 import pytest
 
 from switchboard_core.ledger import cursors
-from switchboard_core.ledger.cursors import CollectionCursor, NextPageError, digest_of, following_page
+from switchboard_core.ledger.cursors import PATIENCE, CollectionCursor, NextPageError, digest_of, following_page
 from switchboard_core.ledger.documents import understand
 from switchboard_core.ledger.states import Collection
 
@@ -38,6 +38,43 @@ def test_a_listing_that_was_broken_off_goes_on_at_its_page() -> None:
     assert cursor.etag_for("b") is None
     assert cursor.anew().address(BASE, TRANSACTIONS) == f"{PAGE}&updated_since=7"
     assert cursor.finished().since == "8"
+
+
+def listed(cursor: CollectionCursor, as_of: str | None, etag: str, *, strangers: int) -> CollectionCursor:
+    return cursor.begun(cursor.address(BASE, TRANSACTIONS), as_of, etag).meeting(strangers).finished()
+
+
+def test_a_listing_with_strangers_is_begun_where_it_was_begun_until_they_have_come() -> None:
+    cursor = listed(CollectionCursor(since="7"), "8", '"v8"', strangers=2)
+    assert (cursor.since, cursor.etag) == ("7", None)
+    assert cursor.begun(PAGE, "9", None).beyond("a", "b").anew() == cursor, "also where the listing is forgotten"
+    cursor = listed(cursor, "9", '"v9"', strangers=0)
+    assert cursor == CollectionCursor(since="9", etag='"v9"', etag_url=f"{PAGE}&updated_since=7")
+
+
+@pytest.mark.parametrize("every", [1, 3, 100])
+def test_each_stranger_is_listed_so_many_times_more_and_nothing_older_with_it(every: int) -> None:
+    """One comes with every so many listings, and none of their counterparties ever does."""
+    cursor, times = CollectionCursor(since="0"), dict.fromkeys(range(1, 40, every), 0)
+    for now in range(1, 60):
+        begins_at = int(cursor.since or 0)
+        assert now - begins_at <= PATIENCE + 1
+        inside = [at for at in times if begins_at < at <= now]
+        for at in inside:
+            times[at] += 1
+        cursor = listed(cursor, str(now), f'"v{now}"', strangers=len(inside))
+    assert set(times.values()) == {1 + PATIENCE}
+    assert cursor.later == ()
+
+
+def test_a_stranger_in_a_listing_without_as_of_is_listed_so_many_times_more() -> None:
+    cursor = CollectionCursor()
+    for _ in range(1 + PATIENCE):
+        assert cursor.etag_for(PAGE) is None
+        cursor = listed(cursor, None, '"v1"', strangers=1)
+    assert cursor.etag_for(PAGE) == '"v1"', "nothing has changed since it was there first"
+    newer = listed(cursor, None, '"v2"', strangers=2)
+    assert newer.etag_for(PAGE) == '"v1"', "the second one is not in what this stands for"
 
 
 def test_what_is_kept_of_half_a_page_is_dropped_behind_it() -> None:

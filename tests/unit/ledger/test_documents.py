@@ -104,6 +104,13 @@ def test_what_is_no_object_is_named_by_its_place(value: object) -> None:
     )
 
 
+@pytest.mark.parametrize("bad", ["\0", "\ud800"], ids=["NUL", "surrogate"])
+def test_a_name_can_be_kept_whatever_the_id_is(bad: str) -> None:
+    found = understand(TRANSACTIONS, raw(id=f"T{bad}1"), "")
+    assert isinstance(found, WrongDocument)
+    assert found.name == "transaction T\ufffd1"
+
+
 def test_a_page_is_read_the_same_whether_something_in_it_is_wrong_or_not() -> None:
     fine = [raw(id=f"T-{n}") for n in range(3)]
     mixed = [*fine, raw(id="T-9", amount="x"), {"id": "T-8", "version": 1, "deleted": True}, 7]

@@ -29,6 +29,7 @@ from switchboard_core.jobs.models import BackgroundJob
 from switchboard_core.jobs.queueing import OPEN, admit
 from switchboard_core.jobs.slices import OwningTask, Slice, SliceContext, SliceFunction, sentence_of
 from switchboard_core.jobs.states import JobStatus
+from switchboard_core.jobs.storable import storable
 from switchboard_core.jobs.transport import Transport
 from switchboard_core.logs import get_logger
 from switchboard_core.settings import Settings
@@ -273,7 +274,7 @@ class Kernel:
         }
         if errors:
             room = max(0, MAX_ERRORS - len(job.errors))
-            values["errors"] = BackgroundJob.errors.op("||")(literal(errors[:room], JSONB))
+            values["errors"] = BackgroundJob.errors.op("||")(literal(storable(errors[:room]), JSONB))
         for name in ("total", "result", "reason"):
             if (value := getattr(outcome, name)) is not None:
                 values[name] = value
@@ -375,7 +376,7 @@ class Kernel:
             update(BackgroundJob)
             .where(BackgroundJob.id == claim.job.id, BackgroundJob.attempt == claim.job.attempt)
             .where(BackgroundJob.status == JobStatus.RUNNING)
-            .values(values)
+            .values({name: storable(value) for name, value in values.items()})
             .returning(BackgroundJob)
             .execution_options(populate_existing=True)
         ).first()

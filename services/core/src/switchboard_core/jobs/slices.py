@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from switchboard_core.db import savepoint
 from switchboard_core.jobs.states import JobStatus
+from switchboard_core.jobs.storable import storable_text
 from switchboard_core.logs import get_logger
 from switchboard_core.settings import Settings
 
@@ -158,7 +159,7 @@ class OwningTask:
 
 
 def sentence_of(error: BaseException) -> str:
-    """One line about an error, short and without the statement and its values."""
+    """One line about an error, short, without the statement and its values, and fit for a row."""
     original = getattr(error, "orig", None)
-    text = str(original or error).strip().splitlines()
+    text = storable_text(str(original or error)).strip().splitlines()
     return f"{type(original or error).__name__}: {text[0][:300] if text else 'no message'}"

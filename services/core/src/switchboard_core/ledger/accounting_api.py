@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from switchboard_core.egress import Egress, EgressRefusedError
 from switchboard_core.ledger.cursors import NextPageError, following_page
-from switchboard_core.ledger.documents import Read, understand_all
+from switchboard_core.ledger.documents import STORABLE, Read, understand_all
 from switchboard_core.ledger.states import Collection
 
 MAX_PAGE_BYTES = 10 * 1024 * 1024
@@ -74,8 +74,9 @@ class Page:
 
 class _Body(BaseModel):
     items: list[Any] = Field(max_length=MAX_PAGE_ITEMS)
-    next: str | None = None
-    as_of: str | None = Field(None, max_length=200)
+    # Both are kept in the cursor.
+    next: str | None = Field(None, pattern=STORABLE)
+    as_of: str | None = Field(None, max_length=200, pattern=STORABLE)
 
 
 class AccountingApi:

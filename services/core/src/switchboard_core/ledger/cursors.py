@@ -3,6 +3,10 @@
 A listing is read page by page; each page names the next one. Its first page may say ``as_of``, what to ask for next
 time, and an ``ETag``. Both become the collection's own only when the last page was written: a listing that was broken
 off is taken up again where it stopped, and one that is over is never half-remembered.
+
+A transaction whose counterparty is not here yet is a stranger: it was booked while the listings were read, or its
+counterparty is wrong and will be corrected. It would be lost if the next listing began behind it, so for a while the
+next ones begin before it.
 """
 
 import hashlib
@@ -22,18 +26,37 @@ MAX_URL_CHARS = 2000
 MAX_PAGES = 100_000
 """Pages of one listing; a longer one has no end."""
 
+PATIENCE = 7
+"""Further listings that a stranger is in. One that never comes must not have everything read anew for ever."""
+
 
 class NextPageError(ValueError):
     """The ``next`` of a page is refused; the message says why and what to do."""
 
 
-class CollectionCursor(BaseModel):
-    """How far a collection was read.
+class Mark(BaseModel):
+    """Where a finished listing has led.
 
     Attributes:
         since: what to ask for as ``updated_since``; None: for everything.
-        etag: of the first page of the last finished listing.
+        etag: of the first page of that listing.
         etag_url: the address that ``etag`` belongs to; to another one it says nothing.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    since: str | None = None
+    etag: str | None = None
+    etag_url: str | None = None
+
+
+class CollectionCursor(Mark):
+    """How far a collection was read, and the mark that the next listing begins at.
+
+    Attributes:
+        later: marks of newer listings than the one to begin at, oldest first; there are some only while there are
+            strangers.
+        strangers: the listing has brought some.
         next: the page that has to be written next; None: no listing was begun.
         offset: documents of that page that are written.
         written: digest of those documents; where they have changed meanwhile, the page is written from its start.
@@ -44,11 +67,8 @@ class CollectionCursor(BaseModel):
         first_url: the address of the listing's first page.
     """
 
-    model_config = ConfigDict(frozen=True)
-
-    since: str | None = None
-    etag: str | None = None
-    etag_url: str | None = None
+    later: tuple[Mark, ...] = ()
+    strangers: bool = False
     next: str | None = None
     offset: int = 0
     written: str | None = None
@@ -99,13 +119,28 @@ class CollectionCursor(BaseModel):
         update = {"next": following, "offset": 0, "written": None, "pages": pages, "landmark": landmark}
         return self.model_copy(update=update)
 
+    def meeting(self, strangers: int) -> Self:
+        """The cursor of a listing that has brought so many more strangers."""
+        return self.model_copy(update={"strangers": True}) if strangers else self
+
     def finished(self) -> Self:
-        """The cursor behind the last page of a listing."""
-        return type(self)(since=self.as_of or self.since, etag=self.first_etag, etag_url=self.first_url)
+        """The cursor behind the last page of a listing.
+
+        With strangers in it the next one begins at an older mark, up to ``PATIENCE`` listings back: so each stranger is
+        listed that many times more, and however many come, no more than that is read again.
+        """
+        reached = Mark(since=self.as_of or self.since, etag=self.first_etag, etag_url=self.first_url)
+        if not self.strangers:
+            return type(self)(**reached.model_dump())
+        marks = (*self.later, reached)
+        if len(marks) <= PATIENCE:
+            # Without the etag: the strangers are not in what it stands for, or nothing would be listed any more.
+            return type(self)(since=self.since, later=marks)
+        return type(self)(**marks[0].model_dump(), later=marks[1:])
 
     def anew(self) -> Self:
         """The cursor before a listing that has to be read from its start."""
-        return type(self)(since=self.since)
+        return type(self)(since=self.since, later=self.later)
 
 
 def following_page(address: str, following: str) -> str:

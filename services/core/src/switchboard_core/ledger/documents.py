@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from switchboard_core.jobs.storable import storable_text
 from switchboard_core.ledger.states import Collection, TransactionStatus
 
 MAX_VERSION = 2**63 - 1
@@ -39,13 +40,13 @@ def _as_date(value: object) -> date:
 
 _CURRENCY = r"^[A-Z]{3}$"
 # PostgreSQL stores no NUL. A pattern is checked without a call into Python, which counts for a million documents.
-_STORABLE = r"^[^\x00]*$"
-_PATTERN_FAULTS = {_STORABLE: "holds a NUL character", _CURRENCY: "is not three capital letters such as EUR"}
+STORABLE = r"^[^\x00]*$"
+_PATTERN_FAULTS = {STORABLE: "holds a NUL character", _CURRENCY: "is not three capital letters such as EUR"}
 
-ExternalId = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=128, pattern=_STORABLE)]
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=_STORABLE)]
-Email = Annotated[str, StringConstraints(strip_whitespace=True, max_length=320, pattern=_STORABLE)]
-Description = Annotated[str, StringConstraints(max_length=500, pattern=_STORABLE)]
+ExternalId = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=128, pattern=STORABLE)]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=STORABLE)]
+Email = Annotated[str, StringConstraints(strip_whitespace=True, max_length=320, pattern=STORABLE)]
+Description = Annotated[str, StringConstraints(max_length=500, pattern=STORABLE)]
 Version = Annotated[int, Field(ge=0, le=MAX_VERSION)]
 
 
@@ -172,7 +173,7 @@ def _is_deleted(raw: object) -> bool:
 def _name_of(collection: Collection, raw: Mapping[str, Any], place: str) -> str:
     identity = raw.get("id")
     if isinstance(identity, str | int) and 0 < len(str(identity)) <= 128:
-        return f"{collection.singular} {identity}"
+        return storable_text(f"{collection.singular} {identity}")
     return place
 
 

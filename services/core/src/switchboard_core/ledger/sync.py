@@ -21,7 +21,7 @@ from switchboard_core.egress import Egress
 from switchboard_core.jobs.slices import BATCH, Cursor, OwningTask, Slice, SliceContext
 from switchboard_core.jobs.states import JobStatus
 from switchboard_core.ledger.accounting_api import AccountingApi, AccountingError, BusyError, ListingGoneError, Page
-from switchboard_core.ledger.cursors import CollectionCursor, NextPageError, digest_of
+from switchboard_core.ledger.cursors import PATIENCE, CollectionCursor, NextPageError, digest_of
 from switchboard_core.ledger.models import LedgerConnection
 from switchboard_core.ledger.pages_ahead import EventLoopThread, PagesAhead
 from switchboard_core.ledger.states import Collection, ConnectionState
@@ -41,6 +41,8 @@ RETRY_AFTER_MAX_S = 3600.0
 LOCK_PAUSE_S = 1.0
 SHORT_BUDGET_S = 1.0
 """A slice with less time than that has others waiting behind it."""
+
+ASKED_AGAIN = f"; the next {PATIENCE} syncs ask for the transaction again"
 
 SYNCS_KEPT = 4
 """Syncs whose connections and pages a worker keeps between slices."""
@@ -133,18 +135,19 @@ class _Work:
 
     def _write_and_go_on(self, page: Page) -> Page | None:
         """Write a page; returns the next one if this slice may go on with it."""
-        behind = self.cursor.finished()
+        behind = self.cursor
         if page.following is not None:
             behind = self.cursor.beyond(page.address, page.following)
             if self.ahead:
                 self.pages.fetch_ahead(self.writer.collection, page.following)
         offset = self._write_page(page)
         if offset < len(page.documents):
-            self.cursor = self.cursor.within(page.address, offset, digest_of(page.documents[:offset]))
+            within = self.cursor.within(page.address, offset, digest_of(page.documents[:offset]))
+            self.cursor = within.meeting(self.writer.strangers)
             return None
-        self.cursor = behind
+        self.cursor = behind.meeting(self.writer.strangers)
         if page.following is None:
-            self.finished = True
+            self.cursor, self.finished = self.cursor.finished(), True
             return None
         # Never wait for a page here: the transaction is open.
         if self.touched >= self.ctx.limit or self.ctx.out_of_time or not self.pages.arrived(page.following):
@@ -260,7 +263,8 @@ class AsyncSyncService:
         # A page that is fetched ahead is lost where the next slice runs in another process, so only a sync that stays
         # here gets any: the accounting system is asked for no page twice because of us.
         stays = first or progress.home == self._home
-        work = _Work(ctx, Writer(ctx, source.id, progress.collection, sync.known), sync.pages, reading, ahead=stays)
+        writer = Writer(ctx, source.id, progress.collection, sync.known, advice=ASKED_AGAIN)
+        work = _Work(ctx, writer, sync.pages, reading, ahead=stays)
         problem = work.write(page)
         _save(ctx.session, source, progress.collection, work.cursor)
         progress = _moved(progress, work, self._home)

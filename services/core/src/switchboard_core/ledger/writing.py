@@ -127,6 +127,10 @@ class Writer:
         known: counterparties of the connection that are known to be there, added to here. They never go away as long
             as the connection is there, so it may be kept from one slice to the next.
         name: how people find a document; by default by its id.
+        advice: what is said of a stranger, a transaction whose counterparty is not there, besides that it is one.
+
+    Attributes:
+        strangers: how many there were.
     """
 
     def __init__(
@@ -136,13 +140,16 @@ class Writer:
         collection: Collection,
         known: set[str] | None = None,
         name: Callable[[Document], str] | None = None,
+        advice: str = "",
     ) -> None:
         self._ctx = ctx
         self._connection_id = connection_id
         self.collection = collection
         self.written = Written()
+        self.strangers = 0
         self._known = set() if known is None else known
         self._name = name or partial(name_of, collection)
+        self._stranger = STRANGER + advice
 
     def learn(self, documents: Iterable[Read]) -> None:
         """Look up the counterparties that transactions name; to be called before they are written."""
@@ -170,7 +177,8 @@ class Writer:
             if isinstance(item, WrongDocument):
                 self._ctx.errors.append(ItemError(item.name, item.message))
             elif self._is_stranger(item):
-                self._ctx.errors.append(ItemError(self._name(item), STRANGER))
+                self.strangers += 1
+                self._ctx.errors.append(ItemError(self._name(item), self._stranger))
             else:
                 good.append(item)
         if len(good) <= BATCH or self._ctx.condemned or not self._write_at_once(good):
