@@ -144,11 +144,12 @@ def it_keeps_its_hands_off_what_keda_scales(site: Site) -> None:
 def it_goes_on_when_keda_is_removed(client: Client, operator: OperatorProcess, sites: list[Site]) -> None:
     for crd in KEDA:
         client.remove_crd(crd["metadata"]["name"])
-    for site in sites:
-        # The operator decides again, within its own limits.
+    for site, number in zip(sites, (5, 1), strict=True):
+        # The operator decides again, and begins with the number that KEDA has left.
         site.change(logging={"level": "WARNING"})
-        site.await_object("Deployment", WORKER, lambda found: replicas_of(found) == 1, "the operator's number", 60)
+        site.await_object("Deployment", WORKER, drift.owns_replicas, "the operator to decide on the replicas", 60)
         site.await_settled()
+        assert replicas_of(site.client.get("Deployment", site.namespace, WORKER)) == number
     assert not operator.has_ended()
 
 

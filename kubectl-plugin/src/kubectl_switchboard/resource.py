@@ -230,29 +230,15 @@ class Resource:
 
     @property
     def secret_names(self) -> set[str]:
-        """Every Secret that the spec names, and those that the operator makes."""
+        """Every Secret that the spec names or a release that may still run, and those that the operator makes."""
         made = {names.internal_secret_name(self.name), names.credentials_secret_name(self.name)}
-        return {name for name, _ in self._secret_keys()} | made
+        before = (self._applied, self.status.get("previous") or {})
+        specs = (self.spec, *(each.get("spec") or {} for each in before))
+        return {name for spec in specs for name, _ in _secret_keys(spec)} | made
 
     def keys_of_secret(self, name: str) -> list[str]:
         """The keys that the spec wants in a Secret."""
-        return sorted({key for found, key in self._secret_keys() if found == name and key})
-
-    def _secret_keys(self) -> list[tuple[str, str]]:
-        """Secrets and keys that the spec names; an empty key means all of them."""
-        spec = self.spec
-        database, carrier = spec.get("database") or {}, spec.get("carrier") or {}
-        account = carrier.get("secretRef") or {}
-        references = [
-            database.get("secretRef"),
-            database.get("migrationSecretRef"),
-            (spec.get("redis") or {}).get("secretRef"),
-            account | {"key": carrier.get("accountSidKey", "accountSid")} if account else None,
-            account | {"key": carrier.get("authTokenKey", "authToken")} if account else None,
-            (spec.get("storage") or {}).get("secretRef"),
-            *(spec.get("envFromSecrets") or []),
-        ]
-        return [(str(each["name"]), str(each.get("key", ""))) for each in references if each]
+        return sorted({key for found, key in _secret_keys(self.spec) if found == name and key})
 
     @property
     def _applied(self) -> Json:
@@ -266,6 +252,22 @@ def moment(text: str | None) -> datetime | None:
         return datetime.fromisoformat(text) if text else None
     except ValueError:
         return None
+
+
+def _secret_keys(spec: Json) -> list[tuple[str, str]]:
+    """Secrets and keys that a spec names; an empty key means all of them."""
+    database, carrier = spec.get("database") or {}, spec.get("carrier") or {}
+    account = carrier.get("secretRef") or {}
+    references = [
+        database.get("secretRef"),
+        database.get("migrationSecretRef"),
+        (spec.get("redis") or {}).get("secretRef"),
+        account | {"key": carrier.get("accountSidKey", "accountSid")} if account else None,
+        account | {"key": carrier.get("authTokenKey", "authToken")} if account else None,
+        (spec.get("storage") or {}).get("secretRef"),
+        *(spec.get("envFromSecrets") or []),
+    ]
+    return [(str(each["name"]), str(each.get("key", ""))) for each in references if each]
 
 
 def _limits(pool: Mapping[str, Any]) -> tuple[int, int]:

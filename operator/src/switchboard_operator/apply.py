@@ -5,6 +5,8 @@ import secrets as randomness
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 
+import structlog
+
 from switchboard_operator import names
 from switchboard_operator.actions import (
     Action,
@@ -22,6 +24,10 @@ from switchboard_operator.kinds import DEPLOYMENT, EVENT, JOB, SECRET, SWITCHBOA
 from switchboard_operator.resources.base import Manifest, Owner, digest
 from switchboard_operator.snapshot import nested
 
+log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
+
+_REFUSED = frozenset(range(400, 500)) - {429}
+"""For good. 429 is an API server that is busy."""
 _SECRET_BYTES = 32
 _LONGEST_NOTE_BYTES = 1024
 _POINTER_HASH = "/metadata/annotations/" + names.HASH_ANNOTATION.replace("~", "~0").replace("/", "~1")
@@ -149,8 +155,11 @@ class Applier:
         try:
             await self._api.create(EVENT, owner.namespace, body)
         except ApiError as error:
-            if error.status != CONFLICT:
+            if error.status not in _REFUSED:
                 raise
+            # A quota, or a right that is missing: what is told must not hold up what is done.
+            if error.status != CONFLICT:
+                log.warning("event refused", switchboard=(owner.namespace, owner.name), reason=str(error))
 
     async def _write_status(self, action: WriteStatus) -> None:
         body = [

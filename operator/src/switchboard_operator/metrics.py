@@ -16,4 +16,9 @@ CONDITION = Gauge(
     "1 while a condition of a Switchboard is True.",
     ["namespace", "name", "condition"],
 )
+MIGRATION_FAILING = Gauge(
+    "switchboard_operator_migration_failing",
+    "1 while the latest attempt to migrate the database of a Switchboard has failed.",
+    ["namespace", "name"],
+)
 PAUSED = Gauge("switchboard_operator_paused", "1 while a Switchboard is paused on purpose.", ["namespace", "name"])

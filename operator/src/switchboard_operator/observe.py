@@ -85,6 +85,7 @@ class Observer:
             annotations=metadata.get("annotations", {}),
             state=state,
             deleting="deletionTimestamp" in metadata,
+            paused=resource.get("spec", {}).get("paused") is True,
             spec_error=spec_error,
             secrets=found_secrets,
             objects={key_of(each): each for each in objects},
@@ -136,5 +137,5 @@ def _secret_names(name: str, spec: SwitchboardSpec | None, state: State) -> set[
     if spec:
         found |= secrets.wanted_names(spec)
     if state.applied:
-        found |= secrets.wanted_names(SwitchboardSpec.model_validate(state.applied.spec))
+        found |= secrets.wanted_names(SwitchboardSpec.recorded(state.applied.spec))
     return found

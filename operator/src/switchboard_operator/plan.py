@@ -60,17 +60,16 @@ def plan(spec: SwitchboardSpec | None, observed: Observed, now: datetime) -> lis
     if observed.deleting:
         return []
     target = Target.of(spec, observed) if spec else None
-    paused = spec.paused if spec else False
-    if not paused:
+    if not observed.paused:
         step = advance(target, observed, now)
         if step:
             return _record(step, target, observed, now)
-    actions: list[Action] = [] if paused else [*_objects(target, observed), *_jobs(target, observed)]
-    after = status.report(observed.state, target, observed, now, paused=paused)
+    actions: list[Action] = [] if observed.paused else [*_objects(target, observed), *_jobs(target, observed)]
+    after = status.report(observed.state, target, observed, now, paused=observed.paused)
     if after != observed.state:
         actions += status.changes(observed.state, after)
         actions.append(WriteStatus(after, observed.resource_version))
-    return [*actions, Requeue(_look_again_in(after, target, observed, now, paused=paused))]
+    return [*actions, Requeue(_look_again_in(after, target, observed, now))]
 
 
 def advance(target: Target | None, observed: Observed, now: datetime) -> Progress | None:
@@ -79,13 +78,13 @@ def advance(target: Target | None, observed: Observed, now: datetime) -> Progres
     nonce = observed.annotations.get(names.RETRY_ANNOTATION)
     if nonce and nonce != state.retry_nonce:
         return gate.retry(state, nonce, now)
+    if step := rollout.scale(state, target.spec if target else None, observed):
+        return step
     if (state.gate or state.applied) and any(_unmade(observed)):
         # They are made first: pods see them, so going on without one would roll them now, and again when it is there.
         return None
     if target is None or target.waits:
         return _advance_blindly(target, observed, now)
-    if step := rollout.scale(state, target, observed):
-        return step
     applied, closed = state.applied, state.gate
     if closed and closed.key != target.key:
         if applied and applied.key == target.key:
@@ -243,8 +242,8 @@ def _is_going(live: Manifest) -> bool:
     return "deletionTimestamp" in live["metadata"]
 
 
-def _look_again_in(state: State, target: Target | None, observed: Observed, now: datetime, *, paused: bool) -> float:
-    if paused:
+def _look_again_in(state: State, target: Target | None, observed: Observed, now: datetime) -> float:
+    if observed.paused:
         return RESYNC_S
     closed = state.gate
     if any(not job.finished and job.name != _current_job(observed) for job in observed.jobs()):
@@ -262,7 +261,10 @@ def _look_again_in(state: State, target: Target | None, observed: Observed, now:
 
 
 def watched_pools(spec: SwitchboardSpec, observed: Observed) -> list[str]:
-    """Pools whose work the built-in autoscaler has to ask for; none where KEDA does it."""
-    if observed.keda or spec.paused:
+    """Pools whose work the operator has to ask for, also where their number is fixed: alerts go by the answers.
+
+    KEDA asks for those that it scales.
+    """
+    if observed.paused:
         return []
-    return [pool.name for pool in pools(observed.owner, spec) if pool.autoscaling]
+    return [pool.name for pool in pools(observed.owner, spec) if not (observed.keda and pool.autoscaling)]

@@ -2,14 +2,19 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from switchboard_operator.gate import describe
+from switchboard_operator.gate import describe, parse_timestamp
 from switchboard_operator.reasons import DegradedReason
 from switchboard_operator.snapshot import Observed, PodView
 from switchboard_operator.state import State
 from switchboard_operator.target import Target
 
 _RESTARTS_THAT_MATTER = 2
+_RESTART_IS_OVER = timedelta(minutes=10)
+"""A container that has run for so long is in no crash loop any more; the kubelet thinks so, too."""
+_PODS_NAMED = 3
+"""Of those that have the same problem: mostly for the same reason, and each with its last words."""
 
 
 @dataclass(frozen=True)
@@ -20,13 +25,16 @@ class Problem:
     message: str
 
 
-def find_problems(state: State, target: Target | None, observed: Observed, *, available: bool) -> list[Problem]:
+def find_problems(
+    state: State, target: Target | None, observed: Observed, now: datetime, *, available: bool
+) -> list[Problem]:
     """Everything that is wrong.
 
     Args:
         state: the status.
         target: what is wanted; None when the spec cannot be used.
         observed: the snapshot.
+        now: the time, with its zone.
         available: every role has pods that serve.
     """
     found: list[Problem] = []
@@ -36,7 +44,7 @@ def find_problems(state: State, target: Target | None, observed: Observed, *, av
         found += [Problem("SecretMissing", sentence) for sentence in target.missing]
         found += [Problem("SecretRefused", sentence) for sentence in target.refused]
     found += _migration(state)
-    found += _pods(observed, available=available)
+    found += _pods(observed, now, available=available)
     if not available:
         found += _unready(observed)
     found += _stalled(observed)
@@ -69,7 +77,18 @@ def _migration(state: State) -> Iterator[Problem]:
             yield Problem("ContractRetrying", text)
 
 
-def _pods(observed: Observed, *, available: bool) -> Iterator[Problem]:
+def _pods(observed: Observed, now: datetime, *, available: bool) -> Iterator[Problem]:
+    """The first few pods of every kind of problem, and how many more there are."""
+    found: dict[DegradedReason, list[str]] = {}
+    for problem in _each_pod(observed, now, available=available):
+        found.setdefault(problem.reason, []).append(problem.message)
+    for reason, messages in found.items():
+        yield from (Problem(reason, message) for message in messages[:_PODS_NAMED])
+        if len(messages) > _PODS_NAMED:
+            yield Problem(reason, f"... and {len(messages) - _PODS_NAMED} more pods ({reason}).")
+
+
+def _each_pod(observed: Observed, now: datetime, *, available: bool) -> Iterator[Problem]:
     for pod in sorted(observed.pods, key=lambda each: each.name):
         if pod.finished:
             continue
@@ -78,9 +97,17 @@ def _pods(observed: Observed, *, available: bool) -> Iterator[Problem]:
             yield Problem("ImagePullFailed", f"Pod {pod.name} cannot get its image ({pod.waiting}). {advice}")
         elif pod.waiting and (pod.restarts >= _RESTARTS_THAT_MATTER or not pod.waiting.startswith("CrashLoopBackOff")):
             yield Problem("PodsFailing", f"Pod {pod.name} does not start ({pod.waiting}){_last_words(pod)}")
+        elif _is_between_crashes(pod, now):
+            yield Problem("PodsFailing", f"Pod {pod.name} ends again and again{_last_words(pod)}")
         elif pod.unschedulable and not available:
             advice = "Add nodes, or lower the requests."
             yield Problem("Unschedulable", f"No node takes pod {pod.name}: {pod.unschedulable} {advice}")
+
+
+def _is_between_crashes(pod: PodView, now: datetime) -> bool:
+    """It runs just now, and nobody knows for how long: a crash loop is not only its pauses."""
+    again = pod.unready and pod.restarts >= _RESTARTS_THAT_MATTER and bool(pod.begun)
+    return again and now - parse_timestamp(pod.begun) < _RESTART_IS_OVER
 
 
 def _unready(observed: Observed) -> Iterator[Problem]:

@@ -25,7 +25,7 @@ from switchboard_operator.api import CONFLICT, Api, ApiError, NotLeaderError
 from switchboard_operator.apply import Applier, NameTakenError
 from switchboard_operator.kept import Kept, objects_of, secret_named
 from switchboard_operator.kinds import DEPLOYMENT, JOB, key_of
-from switchboard_operator.metrics import ACTIONS, CONDITION, PAUSED, RECONCILE_SECONDS, RECONCILES
+from switchboard_operator.metrics import ACTIONS, CONDITION, MIGRATION_FAILING, PAUSED, RECONCILE_SECONDS, RECONCILES
 from switchboard_operator.observe import Key, Observer
 from switchboard_operator.plan import plan
 from switchboard_operator.reasons import DegradedReason
@@ -126,7 +126,7 @@ class Reconciler:
             return None
         spec, observed = found
         _measure(key, observed.state)
-        PAUSED.labels(*key).set(spec is not None and spec.paused)
+        PAUSED.labels(*key).set(observed.paused)
         self._scaler.track(key, spec, observed)
         actions = plan(spec, observed, self._now())
         applier = Applier(self._api, observed.owner, self._instance)
@@ -182,6 +182,7 @@ class Reconciler:
 def _measure(key: Key, state: State) -> None:
     for condition in state.conditions:
         CONDITION.labels(*key, condition.type).set(condition.status == "True")
+    MIGRATION_FAILING.labels(*key).set(state.gate is not None and state.gate.failure is not None)
 
 
 def _forget_measures(key: Key) -> None:
@@ -189,5 +190,6 @@ def _forget_measures(key: Key) -> None:
         # One that was never measured is no error.
         with contextlib.suppress(KeyError):
             CONDITION.remove(*key, kind)
-    with contextlib.suppress(KeyError):
-        PAUSED.remove(*key)
+    for gauge in (MIGRATION_FAILING, PAUSED):
+        with contextlib.suppress(KeyError):
+            gauge.remove(*key)

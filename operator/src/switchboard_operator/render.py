@@ -120,7 +120,7 @@ class Renderer:
         applied = self._state.applied
         return Release(
             owner=self._owner,
-            spec=with_scale_of(SwitchboardSpec.model_validate(rendering.spec), self._wanted),
+            spec=with_scale_of(SwitchboardSpec.recorded(rendering.spec), self._wanted),
             release=rendering.release,
             secrets=applied.secrets if applied else "",
             revision=rendering.revision,

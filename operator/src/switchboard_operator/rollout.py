@@ -6,7 +6,7 @@ from switchboard_operator import names, secrets
 from switchboard_operator.actions import Emit, Progress
 from switchboard_operator.gate import describe, failure_of, timestamp
 from switchboard_operator.reasons import EventReason
-from switchboard_operator.render import Renderer, pools, replicas_of
+from switchboard_operator.render import Pool, Renderer, pools, replicas_of
 from switchboard_operator.resources import deployment
 from switchboard_operator.resources.base import Manifest, Owner
 from switchboard_operator.snapshot import Observed, PodView, nested
@@ -101,7 +101,7 @@ def adopt_secrets(state: State, applied: Applied, observed: Observed) -> Progres
     A password that was changed must reach the pods also while a migration fails. When the owner's URL has changed as
     well it may be about another database, and then the pods wait for the gate like everything else.
     """
-    spec = SwitchboardSpec.model_validate(applied.spec)
+    spec = SwitchboardSpec.recorded(applied.spec)
     if secrets.missing(spec, observed.secrets, observed.owner, applied) or secrets.refused(spec, observed.secrets):
         return None
     if secrets.migration_checksum(spec, observed.secrets, observed.owner) != applied.migration_secret:
@@ -138,23 +138,33 @@ def advance_rollout(
     return None
 
 
-def scale(state: State, target: Target, observed: Observed) -> Progress | None:
-    """Record what the built-in autoscaler recommends; None where nothing changes or KEDA decides."""
-    if observed.keda:
+def scale(state: State, wanted: SwitchboardSpec | None, observed: Observed) -> Progress | None:
+    """Record how many replicas the pools have that are scaled here; None where nothing changes.
+
+    A pool begins with those that it has: until now KEDA or a fixed number has decided. While one of them does, nothing
+    is recorded for it.
+    """
+    if state.applied is None:
         return None
     scaling = dict(state.scaling)
     told = []
-    for pool in pools(observed.owner, target.spec):
-        wanted = observed.recommendations.get(pool.name)
-        if pool.autoscaling is None or wanted is None:
+    for pool in pools(observed.owner, wanted or SwitchboardSpec.recorded(state.applied.spec)):
+        begun = scaling.pop(pool.name, None)
+        live = observed.deployment(pool.deployment)
+        if observed.keda or pool.autoscaling is None:
             continue
-        before = replicas_of(pool, state.scaling)
-        scaling[pool.name] = wanted
-        after = replicas_of(pool, scaling)
+        if begun is not None:
+            before = _within(pool, begun)
+            after = _within(pool, observed.recommendations.get(pool.name, before))
+        elif live is not None:
+            # What is recommended now may still be about the time before.
+            before = after = _within(pool, live["spec"].get("replicas", 1))
+        else:
+            continue
         scaling[pool.name] = after
         if before != after:
             told.append((pool.name, before, after))
-    if not told:
+    if scaling == state.scaling:
         return None
     events = tuple(
         Emit(
@@ -165,6 +175,10 @@ def scale(state: State, target: Target, observed: Observed) -> Progress | None:
         for name, before, after in told
     )
     return Progress(state.model_copy(update={"scaling": scaling}), events)
+
+
+def _within(pool: Pool, replicas: int) -> int:
+    return replicas_of(pool, {pool.name: replicas})
 
 
 def _stage(state: State, applied: Applied, stage: str, message: str) -> Progress:

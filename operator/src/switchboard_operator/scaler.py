@@ -29,6 +29,8 @@ log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(__name__)
 STALE_S = 3 * POLL_S
 """A number that is older than this says nothing about now."""
 _REQUEST_TIMEOUT_S = 5.0
+_SWITCHBOARD_TIMEOUT_S = 10.0
+"""For all pools of one: the others wait for their turn, and their numbers get old."""
 _AT_A_TIME = 20
 
 
@@ -155,7 +157,11 @@ class Scaler:
 
         async def ask(key: Key, tracked: Tracked) -> None:
             async with limit:
-                await self._ask(session, key, tracked)
+                try:
+                    async with asyncio.timeout(_SWITCHBOARD_TIMEOUT_S):
+                        await self._ask(session, key, tracked)
+                except TimeoutError:
+                    log.info("runnable work is not known", switchboard=key, reason="the api is slow")
 
         await asyncio.gather(*(ask(key, tracked) for key, tracked in list(self._tracked.items())))
 
@@ -168,6 +174,8 @@ class Scaler:
                     runnable = int((await answer.json())["runnable"])
             except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
                 log.info("runnable work is not known", switchboard=key, pool=pool.name, reason=type(error).__name__)
+                if isinstance(error, aiohttp.ClientConnectionError | TimeoutError):
+                    return  # Nor would it answer for the next pool.
                 continue
             self.note(key, pool, runnable)
 

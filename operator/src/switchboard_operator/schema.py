@@ -2,7 +2,15 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 from pydantic.alias_generators import to_camel
 
 Quantity = (
@@ -24,6 +32,10 @@ def rules(*items: dict[str, str]) -> dict[str, Any]:
     return {"x-kubernetes-validations": list(items)}
 
 
+RECORDED = "recorded"
+"""Context for reading what was valid once: limits, words and rules are for what is written now."""
+
+
 class Part(BaseModel):
     """Base of every part: camelCase outside, unknown fields ignored (a newer API server may hold them)."""
 
@@ -34,14 +46,28 @@ class Part(BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-class SecretKeyRef(Part):
+class SpecPart(Part):
+    """Base of every part of a specification, of a recorded one too."""
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _as_recorded(cls, value: object, parse: ValidatorFunctionWrapHandler, info: ValidationInfo) -> object:
+        try:
+            return parse(value)
+        except ValidationError as error:
+            if info.context == RECORDED and not any(item["type"] == "missing" for item in error.errors()):
+                return value
+            raise
+
+
+class SecretKeyRef(SpecPart):
     """One key of a Secret in the same namespace."""
 
     name: ObjectName = Field(description="Name of the Secret.")
     key: str = Field(min_length=1, max_length=253, description="Key in the Secret.")
 
 
-class SecretRef(Part):
+class SecretRef(SpecPart):
     """A Secret in the same namespace."""
 
     name: ObjectName = Field(description="Name of the Secret.")

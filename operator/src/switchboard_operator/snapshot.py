@@ -15,6 +15,7 @@ _PULL_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName
 _WAITING_REASONS = _PULL_REASONS | {"CreateContainerConfigError", "CreateContainerError", "CrashLoopBackOff"}
 _LAST_LINES = 10
 _LONGEST_LOG = 2000
+_LONGEST_REASON = 500
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class PodView:
         started: when it was made, as the API server wrote it.
         ip: of the pod.
         unready: its container runs, and is not ready.
+        begun: when its container was started, empty while it does not run.
     """
 
     name: str
@@ -50,6 +52,7 @@ class PodView:
     started: str = ""
     ip: str = ""
     unready: bool = False
+    begun: str = ""
 
     @classmethod
     def parse(cls, pod: Manifest) -> Self:
@@ -73,18 +76,25 @@ class PodView:
             finished=status.get("phase") in {"Succeeded", "Failed"},
             exit_code=ended.get("exitCode"),
             message=tail(ended.get("message", "")),
-            waiting=f"{reason}: {waiting.get('message', '')}".rstrip(": ") if reason in _WAITING_REASONS else "",
-            unschedulable=scheduled.get("message", "") if scheduled.get("reason") == "Unschedulable" else "",
+            waiting=_reason(reason, waiting.get("message", "")) if reason in _WAITING_REASONS else "",
+            unschedulable=scheduled.get("message", "")[:_LONGEST_REASON]
+            if scheduled.get("reason") == "Unschedulable"
+            else "",
             restarts=container.get("restartCount", 0),
             started=metadata.get("creationTimestamp", ""),
             ip=status.get("podIP", ""),
             unready="running" in state and not container.get("ready", False),
+            begun=state.get("running", {}).get("startedAt", ""),
         )
 
     @property
     def cannot_pull(self) -> bool:
         """Its image cannot be had."""
         return self.waiting.partition(":")[0] in _PULL_REASONS
+
+
+def _reason(reason: str, message: str) -> str:
+    return f"{reason}: {message}".rstrip(": ")[:_LONGEST_REASON]
 
 
 def tail(text: str) -> str:
@@ -149,6 +159,7 @@ class Observed:
         annotations: of the resource.
         state: its status.
         deleting: it is about to go; the garbage collector does the rest.
+        paused: its spec says so, also one that cannot be used otherwise.
         spec_error: why its spec cannot be used, empty when it can.
         secrets: content of the Secrets that the spec names (values in base64), None for one that is missing.
         objects: everything that is owned, except pods.
@@ -164,6 +175,7 @@ class Observed:
     annotations: Mapping[str, str] = field(default_factory=dict)
     state: State = field(default_factory=State)
     deleting: bool = False
+    paused: bool = False
     spec_error: str = ""
     secrets: Mapping[str, Mapping[str, str] | None] = field(default_factory=dict)
     objects: Mapping[ObjectKey, Manifest] = field(default_factory=dict)

@@ -4,11 +4,12 @@ A default that is written here becomes part of every resource that does not set 
 systems at the next operator upgrade, so defaults stay as they are; new behaviour gets a new field.
 """
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, model_validator
 
-from switchboard_operator.schema import Part, Quantity, SecretKeyRef, SecretRef, cel, rules
+from switchboard_operator.schema import RECORDED, Quantity, SecretKeyRef, SecretRef, SpecPart, cel, rules
 
 QUEUES = ("high", "default", "low", "receipts", "receipts_sync", "maintenance", "broadcasts")
 """Queues that worker pools consume; ``recordings`` belongs to the recorder."""
@@ -37,7 +38,7 @@ FORBIDDEN_ENV = ("MIGRATION_DATABASE_URL", "RUN_MIGRATIONS")
 """Of these, what no api, worker or recorder may get from a Secret either: only the migrate Job migrates."""
 
 
-class Images(Part):
+class Images(SpecPart):
     """Where the images come from."""
 
     repository: str = Field(
@@ -58,7 +59,7 @@ class Images(Part):
     )
 
 
-class Database(Part):
+class Database(SpecPart):
     """PostgreSQL, with two roles."""
 
     secret_ref: SecretKeyRef = Field(
@@ -70,13 +71,13 @@ class Database(Part):
     )
 
 
-class Redis(Part):
+class Redis(SpecPart):
     """Redis or Valkey, with maxmemory-policy noeviction."""
 
     secret_ref: SecretKeyRef = Field(description="Its URL.")
 
 
-class Carrier(Part):
+class Carrier(SpecPart):
     """The carrier's account."""
 
     secret_ref: SecretRef = Field(description="Secret with the account's SID and token.")
@@ -98,7 +99,7 @@ _NAMES_A_CLAIM = "has(self.claimName) || has(oldSelf.claimName)"
 _ANOTHER_CLAIM = "make another claim, copy the recordings, and name it in claimName"
 
 
-class Volume(Part):
+class Volume(SpecPart):
     """A PersistentVolumeClaim for recordings."""
 
     model_config = ConfigDict(
@@ -131,7 +132,7 @@ class Volume(Part):
     )
 
 
-class Storage(Part):
+class Storage(SpecPart):
     """Where recordings are kept."""
 
     model_config = ConfigDict(
@@ -146,7 +147,7 @@ class Storage(Part):
     volume: Volume | None = Field(None, description="A PersistentVolumeClaim instead of S3.")
 
 
-class Resources(Part):
+class Resources(SpecPart):
     """Requests and limits of a container."""
 
     requests: dict[str, Quantity] = Field(
@@ -155,7 +156,7 @@ class Resources(Part):
     limits: dict[str, Quantity] = Field(default={}, max_length=8, description="What a container may use at most.")
 
 
-class Autoscaling(Part):
+class Autoscaling(SpecPart):
     """Replicas follow the work that could run now."""
 
     model_config = ConfigDict(json_schema_extra=rules(cel("self.min <= self.max", "min must not exceed max")))
@@ -174,7 +175,7 @@ class RecorderAutoscaling(Autoscaling):
     min: int = Field(1, ge=1, le=1000, description="Replicas that always run; at least one.")
 
 
-class Toleration(Part):
+class Toleration(SpecPart):
     """As in a pod."""
 
     key: str | None = Field(None, max_length=317, description="Of the taint; every taint when not set.")
@@ -186,7 +187,7 @@ class Toleration(Part):
     toleration_seconds: int | None = Field(None, description="For how long; for ever when not set.")
 
 
-class Placement(Part):
+class Placement(SpecPart):
     """Where pods of a role may run and what they get."""
 
     node_selector: dict[str, str] = Field(default={}, max_length=16, description="Labels that nodes must have.")
@@ -261,7 +262,7 @@ class Recorder(Placement):
     )
 
 
-class Migrations(Part):
+class Migrations(SpecPart):
     """Limits of the migrate Job."""
 
     backoff_limit: int = Field(3, ge=0, le=20, description="How often a failed attempt is repeated.")
@@ -278,14 +279,14 @@ class Migrations(Part):
     )
 
 
-class Logging(Part):
+class Logging(SpecPart):
     """How the services log."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least important lines logged.")
     format: Literal["json", "text"] = Field("json", description="One JSON object a line, or text for people.")
 
 
-class EnvVar(Part):
+class EnvVar(SpecPart):
     """One more variable of api, workers and recorder."""
 
     model_config = ConfigDict(
@@ -304,7 +305,7 @@ class EnvVar(Part):
     value: str = Field(max_length=4096, description="Its value, in clear: what is secret goes into envFromSecrets.")
 
 
-class NetworkPolicies(Part):
+class NetworkPolicies(SpecPart):
     """Who may open connections to the pods."""
 
     enabled: bool = Field(
@@ -315,7 +316,7 @@ class NetworkPolicies(Part):
 _QUEUE_LITERAL = "[" + ", ".join(f"'{queue}'" for queue in QUEUES) + "]"
 
 
-class SwitchboardSpec(Part):
+class SwitchboardSpec(SpecPart):
     """What a user wants."""
 
     model_config = ConfigDict(
@@ -362,14 +363,21 @@ class SwitchboardSpec(Part):
     paused: bool = Field(default=False, description="The operator looks and reports, and changes nothing.")
 
     @model_validator(mode="after")
-    def _every_queue_has_one_pool(self) -> Self:
+    def _every_queue_has_one_pool(self, info: ValidationInfo) -> Self:
         """What the CRD's rule says too; a resource may be older than the rule."""
+        if info.context == RECORDED:
+            return self
         consumers: list[str] = [queue for pool in self.workers for queue in pool.queues]
         wrong = [queue for queue in QUEUES if consumers.count(queue) != 1]
         if wrong:
             msg = f"every queue must belong to exactly one pool of workers; look at {', '.join(wrong)}"
             raise ValueError(msg)
         return self
+
+    @classmethod
+    def recorded(cls, found: Mapping[str, Any]) -> Self:
+        """One that the status records, by whatever release of the operator: it passed the rules of its time."""
+        return cls.model_validate(found, context=RECORDED)
 
     def image(self, role: str) -> str:
         """Reference of a role's image.

@@ -9,7 +9,7 @@ go on: a gate is asked again from its beginning, a roll-out begins again with al
 
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import BeforeValidator, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import PydanticUseDefault
 
 from switchboard_operator.schema import Part
@@ -23,7 +23,16 @@ Stage = Literal["workers", "api", "contract", "done"]
 Outcome = Literal["Running", "Succeeded", "Failed", "Refused", "Cancelled", "Superseded"]
 ConditionType = Literal["Ready", "DatabaseMigrated", "Available", "Progressing", "Degraded"]
 
-Text = Annotated[str, Field(max_length=32768)]
+_LONGEST_TEXT = 32768
+
+
+def _cut(value: object) -> object:
+    """Never a reason to stop: whoever tells something does not know how long it may be."""
+    too_long = isinstance(value, str) and len(value) > _LONGEST_TEXT
+    return f"{cast('str', value)[: _LONGEST_TEXT - 1]}…" if too_long else value
+
+
+Text = Annotated[str, Field(max_length=_LONGEST_TEXT), BeforeValidator(_cut)]
 
 
 def _known_word(value: object, parse: ValidatorFunctionWrapHandler) -> object:

@@ -57,6 +57,10 @@ def fleet_of(state: State, target: Target | None, observed: Observed, now: datet
         if each["kind"] == "Deployment"
     ]
     waiting, unavailable = [], []
+    api = names.api_name(observed.owner.name)
+    if state.applied and api not in {each["metadata"]["name"] for each in wanted}:
+        # At the first install it comes after the workers.
+        unavailable.append(api)
     for each in wanted:
         name = each["metadata"]["name"]
         live = observed.deployment(name)
@@ -87,7 +91,7 @@ def report(state: State, target: Target | None, observed: Observed, now: datetim
     """The state with conditions, replicas and last error as they are now."""
     fleet = fleet_of(state, target, observed, now)
     available = _available(state, fleet)
-    problems = find_problems(state, target, observed, available=available.status is True)
+    problems = find_problems(state, target, observed, now, available=available.status is True)
     degraded = _degraded(problems)
     progressing = _progressing(state, observed, fleet, paused=paused)
     verdicts: dict[ConditionType, Verdict] = {
@@ -97,9 +101,6 @@ def report(state: State, target: Target | None, observed: Observed, now: datetim
         "Progressing": progressing,
         "Degraded": degraded,
     }
-    error = state.last_error
-    if problems and (error is None or (error.reason, error.message) != (degraded.reason, degraded.message)):
-        error = LastError(reason=degraded.reason, message=degraded.message, at=timestamp(now))
     selector = selector_labels(observed.owner, "api")
     return state.model_copy(
         update={
@@ -107,7 +108,7 @@ def report(state: State, target: Target | None, observed: Observed, now: datetim
             "selector": ",".join(f"{key}={value}" for key, value in selector.items()),
             "conditions": [_condition(state, kind, verdict, observed, now) for kind, verdict in verdicts.items()],
             "roles": _roles(observed),
-            "last_error": error,
+            "last_error": _last_error(state, degraded, now) if problems else state.last_error,
         }
     )
 
@@ -150,6 +151,13 @@ def _condition(state: State, kind: ConditionType, verdict: Verdict, observed: Ob
             "observed_generation": observed.generation,
         }
     )
+
+
+def _last_error(state: State, verdict: Verdict, now: datetime) -> LastError:
+    """The one that is known, as long as it is the same."""
+    old = state.last_error
+    error = LastError(reason=verdict.reason, message=verdict.message, at=timestamp(now))
+    return old if old and (old.reason, old.message) == (error.reason, error.message) else error
 
 
 def _ready(
@@ -217,7 +225,8 @@ def _progressing(state: State, observed: Observed, fleet: Fleet, *, paused: bool
         message = "spec.paused is set: nothing is changed until it is false again."
         return Verdict(status=False, reason="Paused", message=message)
     if gate and gate.state != "Running":
-        message = f"Release {gate.version} is held back; the release before goes on serving."
+        meanwhile = "the release before goes on serving" if applied else "nothing runs yet"
+        message = f"Release {gate.version} is held back; {meanwhile}."
         return Verdict(status=False, reason="Blocked", message=message)
     if gate:
         verdict = _gate_verdict(gate)
@@ -278,9 +287,10 @@ def with_error(state: State, reason: DegradedReason, message: str, observed: Obs
         *kept,
         _condition(state, "Degraded", verdict, observed, now),
     ]
-    error = state.last_error
-    if error is None or (error.reason, error.message) != (reason, message):
-        error = LastError(reason=reason, message=message, at=timestamp(now))
     return state.model_copy(
-        update={"observed_generation": observed.generation, "conditions": told, "last_error": error}
+        update={
+            "observed_generation": observed.generation,
+            "conditions": told,
+            "last_error": _last_error(state, verdict, now),
+        }
     )

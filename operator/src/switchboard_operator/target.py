@@ -71,12 +71,12 @@ class Target:
 
     def differs_only_in_scale(self, applied: Applied) -> bool:
         """The recorded spec becomes this one by changing numbers of replicas, or ``paused``."""
-        recorded = with_scale_of(SwitchboardSpec.model_validate(applied.spec), self.spec)
+        recorded = with_scale_of(SwitchboardSpec.recorded(applied.spec), self.spec)
         return recorded.model_copy(update={"paused": self.spec.paused}) == self.spec
 
     def is_recorded(self, applied: Applied) -> bool:
         """The recorded spec is this one."""
-        return SwitchboardSpec.model_validate(applied.spec) == self.spec
+        return SwitchboardSpec.recorded(applied.spec) == self.spec
 
 
 def _images(spec: SwitchboardSpec) -> dict[str, str]:
@@ -93,5 +93,5 @@ def _what_passes(spec: SwitchboardSpec) -> dict[str, object]:
 
 
 def _has_passed(spec: SwitchboardSpec, migration_secret: str, applied: Applied) -> bool:
-    recorded = SwitchboardSpec.model_validate(applied.spec)
+    recorded = SwitchboardSpec.recorded(applied.spec)
     return migration_secret == applied.migration_secret and _what_passes(spec) == _what_passes(recorded)

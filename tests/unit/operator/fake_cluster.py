@@ -25,11 +25,11 @@ from switchboard_operator.actions import (
     WriteStatus,
 )
 from switchboard_operator.kinds import ObjectKey, key_of
+from switchboard_operator.observe import parse_spec
 from switchboard_operator.plan import plan
 from switchboard_operator.resources.base import Manifest
 from switchboard_operator.secrets import made_names
 from switchboard_operator.snapshot import Observed, PodView
-from switchboard_operator.spec import SwitchboardSpec
 from switchboard_operator.state import State
 from unit.operator.fake_database import RELEASES, Database
 from unit.operator.samples import OWNER, START, make_secrets, spec_dict
@@ -123,6 +123,8 @@ class FakeCluster:
             resource_version=str(self.resource_version),
             annotations=dict(self.annotations),
             state=self.state,
+            paused=self.spec.get("paused", False),
+            spec_error=parse_spec(self.spec)[1],
             secrets=dict(self.secrets),
             objects=dict(self.objects),
             pods=(*pods, *self.job_pods.values()),
@@ -132,7 +134,7 @@ class FakeCluster:
 
     def plan(self) -> list[Action]:
         """What the planner wants now."""
-        return plan(SwitchboardSpec.model_validate(self.spec), self.observe(), self.now)
+        return plan(parse_spec(self.spec)[0], self.observe(), self.now)
 
     def perform(self, action: Action) -> bool:
         """One API call; whether it changed anything."""

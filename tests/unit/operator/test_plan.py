@@ -222,6 +222,18 @@ def test_a_paused_switchboard_is_reported_on_and_left_alone() -> None:
     assert cluster.state.observed_generation == cluster.generation
 
 
+def test_a_paused_switchboard_is_left_alone_also_when_its_spec_cannot_be_used() -> None:
+    cluster = installed()
+    cluster.change(paused=True)
+    cluster.annotate("a retry")
+    del cluster.objects["Service", "main-api"]
+
+    actions = plan(None, replace(cluster.observe(), spec_error="The spec cannot be used."), cluster.now)
+
+    assert {type(action) for action in actions} == {Emit, WriteStatus, Requeue}
+    assert [action.state.retry_nonce for action in actions if isinstance(action, WriteStatus)] == [None]
+
+
 def test_resuming_goes_on_where_it_was() -> None:
     cluster = installed()
     cluster.change(paused=True, version="1.1.0")

@@ -1,6 +1,8 @@
 """Pools of workers: who decides on their replicas, and how one takes over from another."""
 
-from switchboard_operator.actions import HandOverReplicas, Requeue
+import pytest
+
+from switchboard_operator.actions import Action, HandOverReplicas, Requeue, WriteStatus
 from unit.operator.fake_cluster import FakeCluster, installed
 from unit.operator.samples import spec_dict
 
@@ -41,11 +43,15 @@ def test_keda_gets_the_replicas_without_a_pod_being_lost() -> None:
     cluster.recommendations = {"calls": 7}
     cluster.settle()
     cluster.keda, cluster.recommendations = True, {}
+    handed_over: set[Action] = set()
 
-    actions = [action for action in cluster.plan() if isinstance(action, HandOverReplicas)]
-    cluster.settle()
+    def watch(_: int) -> bool:
+        handed_over.update(action for action in cluster.plan() if isinstance(action, HandOverReplicas))
+        return False
 
-    assert actions == [HandOverReplicas(CALLS, 7)]
+    cluster.settle(watch)
+
+    assert handed_over == {HandOverReplicas(CALLS, 7)}
     assert cluster.objects["Deployment", CALLS]["spec"]["replicas"] == 7
     assert ("ScaledObject", CALLS) in cluster.objects
 
@@ -59,6 +65,72 @@ def test_keda_is_not_fought_over_replicas() -> None:
 
     assert cluster.objects["Deployment", CALLS]["spec"]["replicas"] == 15
     assert all(isinstance(action, Requeue) for action in cluster.plan())
+
+
+def sizes_while_settling(cluster: FakeCluster) -> set[int]:
+    """Every number that the Deployment has until all rests."""
+    seen: set[int] = set()
+
+    def watch(_: int) -> bool:
+        seen.add(cluster.objects["Deployment", CALLS]["spec"]["replicas"])
+        return False
+
+    cluster.settle(watch)
+    return seen
+
+
+@pytest.mark.parametrize("version", ["1.0.0", ""], ids=["a spec", "a spec that cannot be used"])
+def test_a_pool_keeps_its_pods_when_keda_is_removed(version: str) -> None:
+    cluster = scaled()
+    cluster.recommendations = {"calls": 7}
+    cluster.settle()
+    cluster.keda, cluster.recommendations = True, {}
+    cluster.settle()
+    cluster.objects["Deployment", CALLS]["spec"]["replicas"] = 15
+    cluster.settle()
+    forgotten = "calls" not in cluster.state.scaling
+    cluster.keda = False
+    cluster.change(version=version)
+
+    assert forgotten
+    assert sizes_while_settling(cluster) == {15}
+    assert cluster.state.scaling["calls"] == 15
+
+
+def test_a_deployment_that_somebody_has_deleted_comes_back_with_its_replicas() -> None:
+    cluster = scaled()
+    cluster.recommendations = {"calls": 7}
+    cluster.settle()
+    cluster.recommendations = {}
+    del cluster.objects["Deployment", CALLS]
+
+    cluster.settle()
+
+    assert cluster.objects["Deployment", CALLS]["spec"]["replicas"] == 7
+
+
+def test_what_was_recommended_before_a_pool_is_scaled_here_takes_no_pods_away() -> None:
+    cluster = installed(workers=[{"name": "calls", "queues": ["high", "default"], "replicas": 8}, BULK])
+    cluster.change(
+        workers=[{"name": "calls", "queues": ["high", "default"], "autoscaling": {"min": 0, "max": 20}}, BULK]
+    )
+    cluster.recommendations = {"calls": 0}
+
+    (write,) = [action for action in cluster.plan() if isinstance(action, WriteStatus)]
+
+    assert write.state.scaling == {"calls": 8}
+
+
+def test_a_pool_keeps_its_pods_when_its_fixed_number_becomes_autoscaling_and_back() -> None:
+    cluster = installed(workers=[{"name": "calls", "queues": ["high", "default"], "replicas": 8}, BULK])
+    cluster.change(
+        workers=[{"name": "calls", "queues": ["high", "default"], "autoscaling": {"min": 0, "max": 20}}, BULK]
+    )
+
+    assert sizes_while_settling(cluster) == {8}
+    cluster.change(workers=[{"name": "calls", "queues": ["high", "default"], "replicas": 3}, BULK])
+    assert sizes_while_settling(cluster) == {8, 3}
+    assert cluster.state.scaling == {}
 
 
 def test_pods_that_an_autoscaler_asks_for_do_not_make_it_unready() -> None:

@@ -163,6 +163,25 @@ def test_a_busy_api_server_is_no_problem_of_the_switchboard(status: int) -> None
     assert api.objects["calls", "switchboards", "main"]["status"] == before
 
 
+@pytest.mark.parametrize("status", [403, 404, 422])
+def test_an_event_that_is_refused_holds_nothing_up(status: int) -> None:
+    api = server()
+    api.refused["events"] = (status, "exceeded quota")
+
+    reconcile(api, times=2)
+
+    assert ("calls", "jobs", "main-migrate-1-check-1") in api.objects
+
+
+@pytest.mark.parametrize("status", [429, 500])
+def test_an_event_that_may_get_through_later_is_repeated(status: int) -> None:
+    api = server()
+    api.refused["events"] = (status, "try again")
+
+    with pytest.raises(ApiError, match="try again"):
+        reconcile(api)
+
+
 def test_an_object_of_somebody_else_is_not_taken() -> None:
     api = server()
     theirs = {"metadata": {"name": "main", "ownerReferences": [{"uid": "other"}]}}
@@ -260,6 +279,49 @@ def test_prometheus_is_told_of_a_pause_and_of_its_end() -> None:
     reconcile(api)
 
     assert [*seen, told()] == [0.0, 1.0, None]
+
+
+def test_prometheus_is_told_that_a_migration_fails_and_not_that_one_runs() -> None:
+    def told() -> float | None:
+        labels = {"namespace": "calls", "name": "main"}
+        return REGISTRY.get_sample_value("switchboard_operator_migration_failing", labels)
+
+    api = server()
+    reconcile(api, times=2)
+    seen = [told()]
+    job = api.objects["calls", "jobs", "main-migrate-1-check-1"]
+    job["status"] = {"failed": 1, "conditions": [{"type": "Failed", "status": "True"}]}
+    reconcile(api)
+    seen.append(told())
+    del api.objects["calls", "switchboards", "main"]
+    reconcile(api)
+
+    assert [*seen, told()] == [0.0, 1.0, None]
+
+
+def test_a_spec_that_another_operator_recorded_does_not_hide_that_the_new_one_cannot_be_used() -> None:
+    api = server()
+    reconcile(api, times=2)
+    job = api.objects["calls", "jobs", "main-migrate-1-check-1"]
+    job["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
+    reconcile(api, times=4)
+    resource = api.objects["calls", "switchboards", "main"]
+    resource["status"]["applied"]["spec"]["logging"] = {"level": "CHATTY"}
+    resource["spec"]["version"] = ""
+
+    reconcile(api)
+
+    assert condition(api, "Degraded")["reason"] == "InvalidSpec"
+
+
+def test_who_has_paused_a_switchboard_is_obeyed_also_when_its_spec_cannot_be_used() -> None:
+    api = server()
+    api.objects["calls", "switchboards", "main"]["spec"] |= {"paused": True, "version": ""}
+
+    reconcile(api)
+
+    assert {path.rsplit("/", 1)[-1] for _, path in api.writes()} == {"status", "events"}
+    assert condition(api, "Progressing")["reason"] == "Paused"
 
 
 def test_keda_is_noticed() -> None:

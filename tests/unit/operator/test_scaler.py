@@ -1,7 +1,12 @@
 """The built-in autoscaler: up at once, down slowly, never on stale numbers."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import cast
 
+import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -110,12 +115,66 @@ def test_a_change_wakes_the_planner_and_stale_numbers_are_dropped() -> None:
     assert scaler.recommendations(KEY) == {}
 
 
-def test_nothing_is_asked_where_keda_scales_or_nothing_runs() -> None:
+class Silent:
+    """A session of which every request ends with the same error, or never; ``asked`` are the URLs."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self.error = error
+        self.asked: list[str] = []
+
+    @asynccontextmanager
+    async def get(self, url: str, headers: dict[str, str]) -> AsyncIterator[None]:
+        assert headers
+        self.asked.append(url)
+        if self.error:
+            raise self.error
+        await asyncio.Event().wait()
+        yield
+
+
+def ask(session: Silent, *names: str) -> None:
+    """Ask once for all pools of Switchboards of these names."""
+    spec = scaled_spec()
+    cluster = FakeCluster(spec.dump())
+    cluster.settle()
+    observed = cluster.observe()
+    scaler = Scaler(lambda _: None)
+    for name in names:
+        secrets = {f"{name}-internal": {"token": "cmFuZG9t"}}
+        there = replace(observed, owner=replace(OWNER, name=name), secrets=secrets)
+        scaler.track(("calls", name), spec, there)
+    asyncio.run(scaler._ask_all(cast("aiohttp.ClientSession", session)))
+
+
+@pytest.mark.parametrize(
+    ("error", "times"),
+    [(aiohttp.ClientConnectionError(), 1), (TimeoutError(), 1), (ValueError(), 3)],
+    ids=["not reached", "no answer", "an answer that is none"],
+)
+def test_an_api_that_does_not_answer_is_not_asked_for_the_next_pool(error: Exception, times: int) -> None:
+    session = Silent(error)
+
+    ask(session, "main", "other")
+
+    assert len(session.asked) == 2 * times
+
+
+def test_slow_apis_keep_the_others_waiting_for_a_limited_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("switchboard_operator.scaler._SWITCHBOARD_TIMEOUT_S", 0.01)
+    session = Silent(None)
+
+    ask(session, *(f"main-{number}" for number in range(30)))
+
+    assert len(session.asked) == 30
+
+
+def test_nothing_is_asked_for_that_keda_scales_or_that_is_paused() -> None:
     spec = scaled_spec()
     cluster = FakeCluster(spec.dump())
     cluster.settle()
     observed = cluster.observe()
 
-    assert watched_pools(spec, observed) == ["calls"]
-    assert watched_pools(spec, replace(observed, keda=True)) == []
-    assert watched_pools(spec.model_copy(update={"paused": True}), observed) == []
+    assert watched_pools(spec, observed) == ["calls", "bulk", "recorder"]
+    # Nobody else asks for the fixed ones, and alerts go by the answers.
+    assert watched_pools(spec, replace(observed, keda=True)) == ["bulk", "recorder"]
+    assert watched_pools(spec, replace(observed, paused=True)) == []

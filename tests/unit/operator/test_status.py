@@ -12,8 +12,8 @@ from switchboard_operator.gate import timestamp
 from switchboard_operator.snapshot import JobView, Observed, PodView, tail
 from switchboard_operator.state import State
 from switchboard_operator.target import Target
-from unit.operator.fake_cluster import FakeCluster
-from unit.operator.samples import make_spec
+from unit.operator.fake_cluster import FakeCluster, failing_upgrade
+from unit.operator.samples import START, make_spec
 
 
 def reported(cluster: FakeCluster, observed: Observed) -> State:
@@ -36,6 +36,10 @@ def waiting(why: str, restarts: int = 0, message: str = "") -> PodView:
     return PodView(name="main-api-1", role="api", waiting=why, restarts=restarts, message=message)
 
 
+def running(since: timedelta, restarts: int) -> PodView:
+    return PodView(name="main-api-1", role="api", restarts=restarts, unready=True, begun=timestamp(START - since))
+
+
 @pytest.mark.parametrize(
     ("pod", "expected"),
     [
@@ -43,16 +47,47 @@ def waiting(why: str, restarts: int = 0, message: str = "") -> PodView:
         (waiting("CreateContainerConfigError: secret missing"), "PodsFailing"),
         (waiting("CrashLoopBackOff: back-off", restarts=3, message="Settings are wrong."), "PodsFailing"),
         (waiting("CrashLoopBackOff: back-off", restarts=1), "AsExpected"),
+        (running(timedelta(minutes=9), restarts=2), "PodsFailing"),
+        (running(timedelta(minutes=9), restarts=1), "AsExpected"),
+        (running(timedelta(minutes=11), restarts=2), "AsExpected"),
+        (replace(running(timedelta(minutes=9), restarts=2), unready=False), "AsExpected"),
         (replace(waiting("ImagePullBackOff: not found"), finished=True), "AsExpected"),
         (PodView(name="p", role="api", unschedulable="0/3 nodes are available."), "AsExpected"),
     ],
 )
 def test_pods_in_trouble_are_named(cluster: FakeCluster, pod: PodView, expected: str) -> None:
+    cluster.now = START
     observed = cluster.observe()
 
     state = reported(cluster, replace(observed, pods=(*observed.pods, pod)))
 
     assert reason(state, "Degraded") == expected
+
+
+def test_a_hundred_pods_in_trouble_are_told_of_in_a_few_lines(cluster: FakeCluster) -> None:
+    loops = (
+        replace(waiting("CrashLoopBackOff: back-off", restarts=9, message="x" * 2000), name=f"main-api-{number:03}")
+        for number in range(100)
+    )
+    observed = cluster.observe()
+
+    state = reported(cluster, replace(observed, pods=(*observed.pods, *loops)))
+
+    message = next(each.message for each in state.conditions if each.type == "Degraded")
+    lines = message.splitlines()
+    assert [line.split()[1] for line in lines[:3]] == ["main-api-000", "main-api-001", "main-api-002"]
+    assert lines[3:] == ["... and 97 more pods (PodsFailing)."]
+
+
+def test_no_text_is_too_long_to_be_told(cluster: FakeCluster) -> None:
+    endless = "The webhook says no. " * 10_000
+
+    state = status.with_error(cluster.state, "ApiRefused", endless, cluster.observe(), cluster.now)
+    later = status.with_error(state, "ApiRefused", endless, cluster.observe(), cluster.now + timedelta(hours=1))
+
+    assert later == state
+    assert state.last_error
+    assert state.last_error.message.endswith("…")
 
 
 def test_a_pod_that_no_node_takes_matters_when_nothing_else_serves() -> None:
@@ -214,6 +249,48 @@ def test_a_crash_loop_tells_why_it_crashed() -> None:
     found = PodView.parse(pod)
 
     assert (found.waiting, found.message, found.restarts) == ("CrashLoopBackOff: back-off", "Settings are wrong.", 5)
+
+
+def test_what_a_pod_waits_for_is_told_in_short() -> None:
+    container = {"state": {"waiting": {"reason": "CreateContainerError", "message": "no " * 10_000}}}
+
+    found = PodView.parse({"metadata": {"name": "p"}, "status": {"containerStatuses": [container]}})
+
+    assert found.waiting.startswith("CreateContainerError: no no")
+    assert len(found.waiting) == 500
+
+
+def test_a_pod_that_has_come_back_and_is_not_ready_is_read() -> None:
+    container = {"state": {"running": {"startedAt": "2026-01-26T11:00:00Z"}}, "ready": False, "restartCount": 4}
+
+    found = PodView.parse({"metadata": {"name": "p"}, "status": {"containerStatuses": [container]}})
+
+    assert (found.unready, found.begun, found.restarts) == (True, "2026-01-26T11:00:00Z", 4)
+
+
+def test_nothing_serves_before_the_first_api_does() -> None:
+    cluster = FakeCluster()
+    seen: set[tuple[str, str]] = set()
+
+    def watch(_: int) -> bool:
+        applied = cluster.state.applied
+        if applied and applied.stage == "workers":
+            seen.add(cluster.condition("Available"))
+        return False
+
+    cluster.settle(watch)
+
+    assert seen == {("False", "PodsUnavailable")}
+    assert cluster.condition("Available") == ("True", "PodsAvailable")
+
+
+def test_a_release_that_is_held_back_tells_what_serves_meanwhile() -> None:
+    first = FakeCluster()
+    first.database.broken.add("1.0.0")
+    first.settle()
+
+    assert "the release before goes on serving" in failing_upgrade().message("Progressing")
+    assert "nothing runs yet" in first.message("Progressing")
 
 
 def test_a_job_is_read() -> None:

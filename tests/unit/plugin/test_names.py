@@ -77,6 +77,22 @@ def test_secrets_are_the_ones_that_the_operator_reads() -> None:
         assert found.keys_of_secret(name) == sorted({need.key for need in wanted if need.name == name and need.key})
 
 
+def test_secrets_of_releases_that_may_still_run_are_known_too() -> None:
+    found = Resource(
+        {
+            "metadata": {"name": "main", "namespace": "calls"},
+            "spec": spec_dict(redis={"secretRef": {"name": "newest", "key": "url"}}),
+            "status": {
+                "applied": {"spec": spec_dict(redis={"secretRef": {"name": "applied", "key": "url"}})},
+                "previous": {"spec": spec_dict(redis={"secretRef": {"name": "before", "key": "url"}})},
+            },
+        }
+    )
+
+    assert found.secret_names >= {"newest", "applied", "before"}
+    assert found.keys_of_secret("applied") == []
+
+
 def test_every_owned_kind_is_reported() -> None:
     reported = {(kind.api_version, kind.plural) for kind in (*kinds.OWNED, *kinds.OWNED_WITH_KEDA)}
     owned = {(kind.api_version, kind.plural) for kind in (*operator_kinds.OWNED, *operator_kinds.OWNED_WITH_KEDA)}
