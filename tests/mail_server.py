@@ -60,6 +60,8 @@ PUT_OFF = Answer(recipient="450 4.2.1 Mailbox busy, try again later")
 PUT_OFF_AT_END = Answer(end="451 4.3.0 Try again later")
 NO_SUCH_USER = Answer(recipient="550 5.1.1 <ada@example.com>: no such user here")
 TOO_MUCH = Answer(end="554 5.7.1 Message refused as spam")
+NO_RELAY = Answer(recipient="554 5.7.1 <ada@example.com>: Relay access denied")
+QUOTA_USED_UP = Answer(end="550 5.4.5 Daily user sending limit exceeded")
 SENDER_REFUSED = Answer(sender="550 5.7.60 Not your address")
 
 

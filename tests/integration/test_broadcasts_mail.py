@@ -10,9 +10,12 @@ import pytest
 from integration.broadcasts_support import BroadcastsBench, broadcasts_bench
 from mail_server import (
     LOST_AFTER_ACCEPTING,
+    NO_RELAY,
     NO_SUCH_USER,
     PUT_OFF,
+    QUOTA_USED_UP,
     SENDER_REFUSED,
+    Answer,
     Mail,
     MailServer,
     mail_server,
@@ -196,6 +199,53 @@ def test_a_sender_that_is_refused_ends_the_broadcast(bench: BroadcastsBench, mai
     assert (broadcast.status, mails.accepted) == ("failed", [])
     assert broadcast.reason is not None
     assert broadcast.reason.startswith("Stopped: ")
+
+
+@pytest.mark.parametrize("refusal", [NO_RELAY, QUOTA_USED_UP], ids=["no relay", "quota"])
+def test_an_account_that_may_not_send_ends_the_broadcast_before_it_uses_up_the_addresses(
+    bench: BroadcastsBench, mails: MailServer, refusal: Answer
+) -> None:
+    """Sleeps are cut short here, so that the first mail has all its tries before the second one has its turn."""
+    bench.add_addresses(ADA, BEN, CLEO)
+    mails.plan(*[refusal] * 5)
+    broadcast = bench.work(start(bench))
+    assert (broadcast.status, mails.accepted) == ("failed", [])
+    assert (broadcast.counts.bounced, broadcast.counts.failed) == (0, 1)
+    assert broadcast.counts.skipped_by_reason == {"called_off": 2}
+    assert "does not let this account send" in str(broadcast.reason)
+
+
+def test_a_mail_that_alone_is_not_allowed_fails_alone_and_the_others_come_first(
+    bench: BroadcastsBench, mails: MailServer
+) -> None:
+    bench.add_addresses(ADA, BEN)
+    mails.plan(NO_RELAY)
+    broadcast = start(bench)
+    bench.to_sending(broadcast)
+    bench.slice(broadcast)
+    bench.calls.execute("UPDATE background_jobs SET run_after = now()")
+    bench.slice(broadcast)
+    assert recipients_of(mails) == [BEN]
+    mails.plan(*[NO_RELAY] * 3)
+    finished = bench.work(broadcast)
+    assert (finished.status, finished.counts.sent, finished.counts.failed) == ("completed", 1, 1)
+
+
+@pytest.mark.parametrize("utf8", [False, True], ids=["ascii", "utf8"])
+def test_the_header_of_the_link_stays_in_one_line_however_long_its_address(
+    bench: BroadcastsBench, monkeypatch: pytest.MonkeyPatch, utf8: bool
+) -> None:
+    """Mail programs show no button for an encoded word."""
+    base = "https://switchboard.a-rather-long-name.department.example.com"
+    monkeypatch.setattr(bench.calls.runtime.settings, "public_url", base)
+    with mail_server(utf8=True) as able:
+        bench.connect(**able.account())
+        bench.add_addresses("zoë@example.org" if utf8 else ADA)
+        assert bench.work(start(bench)).counts.sent == 1
+        [content] = [mail.content for mail in able.accepted]
+    assert len(base) >= 60
+    assert re.search(rb"(?m)^List-Unsubscribe: <" + re.escape(base.encode()) + rb"/u/[\w-]{32}>\r$", content)
+    assert b"\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" in content
 
 
 def test_without_a_mail_account_nothing_is_created(servers: BroadcastsBench) -> None:

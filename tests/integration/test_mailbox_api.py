@@ -14,9 +14,12 @@ from imap_server import HOST, PASSWORD, USER, ImapServer, imap_server, mail
 from integration.api_support import RunningApi, Tenant, assert_problem, fresh_api
 from integration.kernel_support import bench, kernel_database
 from integration.mailbox_support import RULES, MailboxBench
+from switchboard_api.logins import AT_ONCE
 from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey
 from switchboard_cli.main import app
 from switchboard_core.jobs.kernel import Kernel
+from switchboard_core.mailbox import service
+from switchboard_core.mailbox.errors import MailboxUnreachableError
 from switchboard_core.mailbox.service import MailboxNotFoundError, NotAReferenceError, credentials_reference
 from switchboard_core.tenancy.models import Role
 from switchboard_worker.tasks import mailbox as tasks
@@ -52,6 +55,21 @@ def connect(tenant: Tenant, server: ImapServer, **changes: Any) -> dict[str, Any
     assert response.status_code == 201, response.text
     made: dict[str, Any] = response.json()
     return made
+
+
+def test_a_slow_mailbox_that_is_connected_takes_no_thread_of_other_requests(
+    acme: Tenant, server: ImapServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_use: list[float] = []
+
+    def slow(*_: object) -> None:
+        in_use.append(AT_ONCE.borrowed_tokens)
+        raise MailboxUnreachableError("It took too long.")
+
+    monkeypatch.setattr(service, "check_login", slow)
+    answer = acme.owner.post("/api/mailboxes", json=order(server))
+    assert_problem(answer, 422, "Mailbox unreachable")
+    assert in_use == [1]
 
 
 def test_a_mailbox_is_connected_listed_shown_and_removed(acme: Tenant, server: ImapServer, api: RunningApi) -> None:

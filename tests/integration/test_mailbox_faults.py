@@ -15,7 +15,7 @@ from slice_kills import some_of
 from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
 from switchboard_core.jobs.kernel import Outcome
 from switchboard_core.mailbox import sort as sorting
-from switchboard_core.mailbox.imap import ImapSession
+from switchboard_core.mailbox.imap import ImapSession, MailboxLostError, MessageHeader
 from switchboard_core.mailbox.progress import Patience
 from switchboard_core.mailbox.service import credentials_reference
 
@@ -152,6 +152,27 @@ def test_a_mail_server_that_stays_away_fails_the_task_with_a_sentence(box: Mailb
         "127.0.0.1:9 cannot be reached: nothing answers there. "
         "It was tried 4 times: sort again once the mail server answers."
     )
+
+
+def test_a_connection_that_always_breaks_at_the_same_page_fails_the_task_with_what_was_sorted_before(
+    box: MailboxBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Logging in and searching work each time, and are no progress."""
+    readable: list[int] = []
+    real = ImapSession.headers
+
+    def headers(session: ImapSession, uids: Sequence[int]) -> list[MessageHeader]:
+        readable.extend(uids if not readable else ())
+        if not set(uids) <= set(readable):
+            raise MailboxLostError("The connection broke.")
+        return real(session, uids)
+
+    monkeypatch.setattr(ImapSession, "headers", headers)
+    box.server.deliver(*MESSAGES)
+    task = box.sort(box.mailbox())
+    assert (task["status"], task["done"], task["total"]) == ("failed", 3, 7)
+    assert task["reason"] == "The connection broke. It was tried 4 times: sort again once the mail server answers."
+    assert task["result"]["moved"] == {"Receipts/2026": 3}
 
 
 def test_between_two_tries_the_task_sleeps_longer_and_longer(box: MailboxBench) -> None:

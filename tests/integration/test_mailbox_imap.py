@@ -52,6 +52,31 @@ def tls(certificates: Certificates) -> ssl.SSLContext:
     return context
 
 
+def test_a_large_folder_is_searched_piece_by_piece_and_no_further_than_needed(
+    inbox: ImapServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a SEARCH finds comes in one line, and a line that is too long is not read."""
+    asked: list[str] = []
+    real = ImapSession._search
+
+    def search(session: ImapSession, criteria: list[str]) -> list[int]:
+        asked.append(criteria[1])
+        return real(session, criteria)
+
+    inbox.deliver(*(mail(f"<{number}@example.com>") for number in range(7)))
+    with inbox.session() as imap:
+        folder = imap.select("INBOX")
+        monkeypatch.setattr(ImapSession, "_search", search)
+        at_once = imap.uids_after(0)
+        before, last = at_once[0] - 1, folder.uidnext - 1
+        monkeypatch.setattr("switchboard_core.mailbox.imap.SEARCHED_AT_ONCE", 3)
+        assert imap.uids_after(before, up_to=last) == at_once
+        assert imap.uids_after(before, up_to=last, limit=2) == at_once[:3]
+    start = f"{before + 1}:{before + 3}"
+    assert len(at_once) == 7
+    assert asked == [f"1:{last}", start, f"{before + 4}:{before + 6}", f"{last}:{last}", start]
+
+
 def test_headers_and_parts_come_without_the_content(inbox: ImapServer) -> None:
     when = datetime(2026, 9, 1, 12, 30, tzinfo=UTC)
     message = mail(

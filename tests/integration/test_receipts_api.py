@@ -7,7 +7,9 @@ import pytest
 
 from integration.api_support import RunningApi, Tenant, assert_problem, fresh_api
 from mail_server import PASSWORD, USER, MailServer, mail_server
+from switchboard_api.logins import AT_ONCE
 from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey
+from switchboard_core.outbox.smtp import SmtpSession
 from switchboard_core.receipts import service
 from switchboard_core.receipts.template import DEFAULT_BODY
 
@@ -97,6 +99,16 @@ def test_the_mail_account_is_kept_without_ever_showing_its_password(acme: Tenant
         "smtp": "The mail server lets this account in.",
         "archive": None,
     }
+
+
+def test_trying_a_slow_mail_account_takes_no_thread_of_other_requests(
+    acme: Tenant, server: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_use: list[float] = []
+    acme.owner.put("/api/receipts/mail-account", json=server.account(username=USER, password=PASSWORD))
+    monkeypatch.setattr(SmtpSession, "check", lambda _session: in_use.append(AT_ONCE.borrowed_tokens))
+    assert acme.owner.post("/api/receipts/mail-account/test").json()["ok"]
+    assert in_use == [1]
 
 
 def test_a_password_that_is_left_out_stays_but_never_goes_to_another_server(acme: Tenant, server: MailServer) -> None:

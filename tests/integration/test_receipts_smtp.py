@@ -9,8 +9,9 @@ import pytest
 
 from apiserver.certificates import Certificates, make_certificates
 from mail_server import HOST, PASSWORD, USER, MailServer, mail_server
+from switchboard_core.outbox.errors import ContentRefusedError, NotSentError
 from switchboard_core.outbox.models import Security
-from switchboard_core.outbox.smtp import ContentRefusedError, NotSentError, Server, SmtpSession
+from switchboard_core.outbox.smtp import Server, SmtpSession
 from switchboard_core.settings import Settings
 
 TRUSTED = ("127.0.0.1", "localhost")

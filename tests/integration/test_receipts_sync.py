@@ -18,6 +18,7 @@ from integration.mailbox_support import killed
 from slice_kills import some_of
 from switchboard_core.jobs.kernel import Outcome
 from switchboard_core.mailbox import receipts_sync, service
+from switchboard_core.mailbox.imap import Content, ImapSession, MailboxLostError, Part
 from switchboard_core.mailbox.service import MailboxNotFoundError
 
 SEED = 20260126
@@ -311,3 +312,22 @@ def test_a_connection_that_breaks_mid_sync_is_made_again(box: ReceiptsBench) -> 
     for cut in sorted(random.Random(SEED).sample(range(1, length), 4)):
         with imap_proxy(box.server.port, cuts=[cut]) as proxy:
             assert scene.run(port=proxy.port) == undisturbed
+
+
+def test_a_connection_that_always_breaks_at_the_same_message_fails_the_task_with_what_was_found_before(
+    box: ReceiptsBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = ImapSession.content
+
+    def content(session: ImapSession, uid: int, part: Part, *, max_bytes: int) -> Content:
+        found = real(session, uid, part, max_bytes=max_bytes)
+        if "$3.00" in found.text:
+            raise MailboxLostError("The connection broke.")
+        return found
+
+    monkeypatch.setattr(ImapSession, "content", content)
+    box.server.deliver(*many(4))
+    task = box.sync(box.connect())
+    assert (task["status"], task["done"], task["total"]) == ("failed", 4, 8)
+    assert task["reason"] == "The connection broke. It was tried 4 times: sync again once the mail server answers."
+    assert task["result"] == {"folder": "INBOX", "found": 2, "known": 0}

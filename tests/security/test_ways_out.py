@@ -52,7 +52,7 @@ ALLOWED = {
     # Protocols over a socket or a transport that egress made; see the tests below.
     "switchboard_core/ledger/accounting_api.py": {"httpx.AsyncClient"},
     "switchboard_core/mailbox/connection.py": {"imaplib.IMAP4", "imapclient.IMAPClient"},
-    "switchboard_core/mailbox/oauth.py": {"httpx.Client"},
+    "switchboard_core/mailbox/oauth.py": {"httpx.AsyncClient"},
     "switchboard_core/outbox/smtp.py": {"smtplib.SMTP"},
     # To the carrier, whose address the installation sets; recordings only from there, see media_url.py.
     "switchboard_core/calls/twilio_carrier.py": {"httpx.Client", "twilio.rest.Client"},

@@ -45,6 +45,8 @@ def order(query: str, *finds: Find) -> list[str]:
         ("what is it", ("what", "is", "it")),
         ("flight 7 to Zürich", ("flight", "7", "zürich")),
         ("don't stop", ("don't", "stop")),
+        ("don’t stop", ("don't", "stop")),  # noqa: RUF001
+        ("die Größe", ("die", "größe")),
         ("a_b-c/d2", ("d2",)),
         ("  ", ()),
         ("!?", ()),
@@ -69,6 +71,8 @@ def test_the_number_of_terms_is_bounded() -> None:
         ("cat", "cats", False),
         ("7", "77", False),
         ("delivery", "deliveries", True),
+        ("größe", "grösse", True),
+        ("grösse", "größen", True),
         ("contract", "contradict", False),
     ],
 )

@@ -6,14 +6,17 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
 
+from switchboard_api import logins
 from switchboard_api.auth import Agent, Caller, Owner, RuntimeDep, Viewer
-from switchboard_api.idempotency import IdempotencyDep
+from switchboard_api.idempotency import Idempotency, IdempotencyDep
 from switchboard_api.pagination import MAX_ID, Page, Paging, RowId
 from switchboard_api.problems import Problem, not_found
 from switchboard_core.jobs.schemas import TaskSnapshot
 from switchboard_core.mailbox import service
 from switchboard_core.mailbox.errors import MailboxError, WrongCredentialsError
+from switchboard_core.mailbox.oauth import Grant
 from switchboard_core.mailbox.schemas import MailboxOrder, MailboxOut, Rules
 from switchboard_core.runtime import Runtime
 from switchboard_core.tenancy.service import record_audit
@@ -32,27 +35,30 @@ _NOTHING_TO_SORT: dict[int | str, dict[str, Any]] = {
 
 
 @router.post("/api/mailboxes", summary="Connect a mailbox", status_code=201, response_model=MailboxOut)
-def connect_mailbox(order: MailboxOrder, caller: Owner, runtime: RuntimeDep, once: IdempotencyDep) -> Response:
+async def connect_mailbox(order: MailboxOrder, caller: Owner, runtime: RuntimeDep, once: IdempotencyDep) -> Response:
     """Logs in first: what does not work is not kept. What opens the mailbox is encrypted and never shown again.
 
     Connecting the same user on the same host again replaces what opens it and keeps its rules.
     """
     with _explained():
         # Before the transaction: a mail server may take its time.
-        grant = service.check_login(runtime.settings, order)
+        grant = await logins.tried(lambda: service.check_login(runtime.settings, order))
+        return await run_in_threadpool(_keep, order, grant, caller, runtime, once)
 
-        def effect(session: Session) -> MailboxOut:
-            made = service.connect(session, runtime.settings, order, grant)
-            _audit(session, caller, "mailbox.connected", made.id)
-            return made
 
-        with runtime.database.tenant(caller.business_id) as session:
-            return once.run(
-                session,
-                lambda: effect(session),
-                status=201,
-                headers=lambda made: {"Location": f"/api/mailboxes/{made.id}"},
-            )
+def _keep(order: MailboxOrder, grant: Grant | None, caller: Caller, runtime: Runtime, once: Idempotency) -> Response:
+    def effect(session: Session) -> MailboxOut:
+        made = service.connect(session, runtime.settings, order, grant)
+        _audit(session, caller, "mailbox.connected", made.id)
+        return made
+
+    with runtime.database.tenant(caller.business_id) as session:
+        return once.run(
+            session,
+            lambda: effect(session),
+            status=201,
+            headers=lambda made: {"Location": f"/api/mailboxes/{made.id}"},
+        )
 
 
 @router.get("/api/mailboxes", summary="List mailboxes")

@@ -8,7 +8,9 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
 
+from switchboard_api import logins
 from switchboard_api.auth import Agent, Caller, Owner, RuntimeDep, Viewer
 from switchboard_api.idempotency import Idempotency, IdempotencyDep
 from switchboard_api.pagination import MAX_ID, Page, Paging, RowId
@@ -16,9 +18,10 @@ from switchboard_api.problems import Problem, not_found
 from switchboard_core.jobs.schemas import TaskSnapshot
 from switchboard_core.mailbox.errors import MailboxError
 from switchboard_core.outbox import accounts, archive
+from switchboard_core.outbox.errors import NotSentError
 from switchboard_core.outbox.schemas import MailAccountCheck, MailAccountIn, MailAccountOut
 from switchboard_core.outbox.service import NotResendableError
-from switchboard_core.outbox.smtp import NotSentError, SmtpSession
+from switchboard_core.outbox.smtp import SmtpSession
 from switchboard_core.outbox.states import MessageState
 from switchboard_core.receipts import rendering, service
 from switchboard_core.receipts.schemas import (
@@ -32,6 +35,7 @@ from switchboard_core.receipts.schemas import (
     UserOut,
 )
 from switchboard_core.receipts.template import DEFAULT, SAMPLE, BrokenTemplateError, Template
+from switchboard_core.settings import Settings
 from switchboard_core.tenancy.service import record_audit
 from switchboard_core.vault.sealing import KeysMissingError, UnreadableSecretError
 from switchboard_core.vault.service import CredentialNotFoundError
@@ -160,19 +164,27 @@ def remove_account(caller: Owner, runtime: RuntimeDep) -> None:
 
 
 @router.post("/receipts/mail-account/test", summary="Try the mail account", responses=_NO_ACCOUNT)
-def try_account(caller: Owner, runtime: RuntimeDep) -> MailAccountCheck:
+async def try_account(caller: Owner, runtime: RuntimeDep) -> MailAccountCheck:
     """Connects and logs in, to the mail server and to the archive if there is one. Nothing is sent."""
-    with runtime.database.tenant(caller.business_id) as session, _problems():
-        sender = accounts.sender(session, runtime.settings)
+
+    def account() -> accounts.Sender:
+        with runtime.database.tenant(caller.business_id) as session, _problems():
+            return accounts.sender(session, runtime.settings)
+
+    sender = await run_in_threadpool(account)
+    return await logins.tried(lambda: _checked(sender, runtime.settings))
+
+
+def _checked(sender: accounts.Sender, settings: Settings) -> MailAccountCheck:
     smtp, in_archive, ok = "The mail server lets this account in.", None, True
     try:
-        SmtpSession(sender.server, runtime.settings).check()
+        SmtpSession(sender.server, settings).check()
     except NotSentError as error:
         smtp, ok = str(error), False
     if sender.place is not None:
         in_archive = "The archive can be looked into."
         try:
-            archive.check(sender.place, runtime.settings)
+            archive.check(sender.place, settings)
         except MailboxError as error:
             in_archive, ok = str(error), False
     return MailAccountCheck(ok=ok, smtp=smtp, archive=in_archive)

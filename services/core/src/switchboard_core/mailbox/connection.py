@@ -1,12 +1,15 @@
 """Getting into a mail server: a checked socket, TLS, and the login.
 
-The tenant chose the server, so it is not trusted: what it may send in one piece and in all is bounded here.
+The tenant chose the server, so it is not trusted: what it may send in one piece and in all, and how long it may take,
+is bounded here.
 """
 
 import imaplib
+import io
 import re
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,6 +17,7 @@ from dataclasses import dataclass, field
 from imapclient import IMAPClient
 from imapclient.exceptions import LoginError, ProtocolError
 
+from switchboard_core.bounded_reader import SHORTEST_S, BoundedReader
 from switchboard_core.egress import Egress, EgressRefusedError
 from switchboard_core.mailbox.errors import (
     MailboxError,
@@ -25,6 +29,8 @@ from switchboard_core.mailbox.states import Security
 
 MAX_LITERAL_BYTES = 32 * 1024 * 1024
 MAX_SESSION_BYTES = 256 * 1024 * 1024
+MAX_LINE_BYTES = 1_000_000
+"""A SEARCH is answered in one line: numbers of about 90,000 messages."""
 
 UNREADABLE = (
     ProtocolError,
@@ -56,9 +62,12 @@ class Account:
 class _BoundedImap4(imaplib.IMAP4):
     """The standard library's protocol on a socket that was made elsewhere, with limits to what the server sends."""
 
-    def __init__(self, host: str, sock: socket.socket) -> None:
+    def __init__(self, host: str, sock: socket.socket, until: float) -> None:
         self._made = sock
+        self._until = until
+        self._silence_s = sock.gettimeout()
         self._received = 0
+        self._readers: dict[socket.socket, io.BufferedReader] = {}
         super().__init__(host)
 
     def _create_socket(self, timeout: float | None) -> socket.socket:
@@ -69,11 +78,21 @@ class _BoundedImap4(imaplib.IMAP4):
         """Read a literal."""
         if size > MAX_LITERAL_BYTES:
             raise self.abort("the server sends more in one piece than was asked for")
-        return self._counted(super().read(size))
+        return self._counted(self._reader().read(size))
 
     def readline(self) -> bytes:
         """Read a line."""
-        return self._counted(super().readline())
+        line = self._counted(self._reader().readline(MAX_LINE_BYTES + 1))
+        if len(line) > MAX_LINE_BYTES:
+            raise self.error("the server sends more in one line than was asked for")
+        return line
+
+    def _reader(self) -> io.BufferedReader:
+        # STARTTLS puts another socket in the place of the first; what that one had read ahead does not count.
+        if self.sock not in self._readers:
+            bounded = BoundedReader(self.sock, lambda: self._until, self._silence_s)
+            self._readers = {self.sock: io.BufferedReader(bounded)}
+        return self._readers[self.sock]
 
     def _counted(self, data: bytes) -> bytes:
         self._received += len(data)
@@ -85,15 +104,16 @@ class _BoundedImap4(imaplib.IMAP4):
 class Client(IMAPClient):  # type: ignore[misc]  # the package is untyped
     """IMAPClient on our own socket; it logs nothing, since what it would log are people's mails."""
 
-    def __init__(self, host: str, port: int, sock: socket.socket) -> None:
+    def __init__(self, host: str, port: int, sock: socket.socket, until: float) -> None:
         self._made = sock
+        self._until = until
         super().__init__(host, port, ssl=False, timeout=sock.gettimeout())
         self.normalise_times = False
         self.folder_encode = False
         self._imap.debug = 0
 
     def _create_IMAP4(self) -> imaplib.IMAP4:  # noqa: N802 - IMAPClient's own name
-        return _BoundedImap4(self.host, self._made)
+        return _BoundedImap4(self.host, self._made, self._until)
 
 
 def hang_up(client: Client) -> None:
@@ -111,12 +131,14 @@ class Door:
         egress: opens the connection.
         connect_timeout_s: for connecting, in seconds.
         read_timeout_s: how long the server may be silent, in seconds.
+        session_timeout_s: how long the login and all that follows may take, in seconds.
     """
 
     account: Account
     egress: Egress
     connect_timeout_s: float
     read_timeout_s: float
+    session_timeout_s: float
 
     def open(self) -> Client:
         """A connection that is logged in.
@@ -126,10 +148,11 @@ class Door:
             MailboxUnreachableError: nothing answers there now.
             MailboxRefusedError: it may not be reached in this way.
         """
-        sock = self._connect()
+        until = time.monotonic() + self.session_timeout_s
+        sock = self._connect(until)
         client: Client | None = None
         try:
-            client = self._greet(sock)
+            client = self._greet(sock, until)
             self._encrypt(client)
             self._log_in(client)
         except BaseException:
@@ -139,7 +162,7 @@ class Door:
             raise
         return client
 
-    def _connect(self) -> socket.socket:
+    def _connect(self, until: float) -> socket.socket:
         account = self.account
         if account.security is Security.NONE and not self._trusted():
             msg = f"The connection to {account.host} would not be encrypted: choose TLS or STARTTLS."
@@ -151,7 +174,7 @@ class Door:
         except OSError as error:
             raise self._unreachable("nothing answers there") from error
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.settimeout(self.read_timeout_s)
+        sock.settimeout(max(min(self.read_timeout_s, until - time.monotonic()), SHORTEST_S))
         if account.security is not Security.TLS:
             return sock
         try:
@@ -169,9 +192,9 @@ class Door:
         except OSError as error:
             raise self._unreachable("the name cannot be resolved") from error
 
-    def _greet(self, sock: socket.socket) -> Client:
+    def _greet(self, sock: socket.socket, until: float) -> Client:
         try:
-            return Client(self.account.host, self.account.port, sock)
+            return Client(self.account.host, self.account.port, sock, until)
         except (OSError, EOFError, imaplib.IMAP4.error, *UNREADABLE) as error:
             raise self._unreachable("it does not answer as a mail server does") from error
 

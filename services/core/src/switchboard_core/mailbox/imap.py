@@ -31,6 +31,7 @@ from switchboard_core.mailbox.mime import Part
 from switchboard_core.mailbox.states import Security
 
 __all__ = [
+    "CHECK_TIMEOUT_S",
     "Account",
     "Content",
     "Folder",
@@ -47,7 +48,13 @@ __all__ = [
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 15.0
+SESSION_TIMEOUT_S = 600.0
+"""Far more than a slice takes: whoever is still talking then sends a little now and then, and nothing of use."""
+CHECK_TIMEOUT_S = 30.0
+"""Of a session that only looks whether the account works, while somebody waits."""
 MAX_PART_BYTES = 1024 * 1024
+SEARCHED_AT_ONCE = 50_000
+"""Messages; the answer is one line, and one that is longer than ``MAX_LINE_BYTES`` is not read."""
 
 _HEADER_FIELDS = "MESSAGE-ID FROM TO CC SUBJECT DATE LIST-ID CONTENT-TYPE"
 _HEADERS = f"BODY.PEEK[HEADER.FIELDS ({_HEADER_FIELDS})]"
@@ -70,6 +77,7 @@ class ImapSession:
         egress: opens the connection.
         connect_timeout_s: for connecting, in seconds.
         read_timeout_s: how long the server may be silent, in seconds.
+        session_timeout_s: how long all of it may take, the login included, in seconds.
 
     Raises:
         WrongCredentialsError: on entering; the server does not take them.
@@ -84,9 +92,10 @@ class ImapSession:
         *,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         read_timeout_s: float = READ_TIMEOUT_S,
+        session_timeout_s: float = SESSION_TIMEOUT_S,
     ) -> None:
         self.account = account
-        self._door = Door(account, egress, connect_timeout_s, read_timeout_s)
+        self._door = Door(account, egress, connect_timeout_s, read_timeout_s, session_timeout_s)
         self._made: Client | None = None
         self._delimiter: str | None = None
         self.selected: Folder | None = None
@@ -146,17 +155,25 @@ class ImapSession:
 
     # Messages of the selected folder
 
-    def uids_after(self, uid: int, *, up_to: int | None = None) -> list[int]:
+    def uids_after(self, uid: int, *, up_to: int | None = None, limit: int | None = None) -> list[int]:
         """The uids above ``uid``, ascending.
 
         Args:
             uid: 0 for all.
-            up_to: the last one that is meant.
+            up_to: the last one that is meant; None: the last one that was there when the folder was opened.
+            limit: how many are enough.
         """
-        # ``n:*`` always answers the last message, even where n is above it.
-        last = str(up_to) if up_to is not None else "*"
-        found = self._search(["UID", f"{uid + 1}:{last}", "UNDELETED"])
-        return sorted(one for one in found if one > uid and (up_to is None or one <= up_to))
+        folder = self._opened
+        last = folder.uidnext - 1 if up_to is None else up_to
+        # A folder that is small is asked at once, however far apart its uids are.
+        step = SEARCHED_AT_ONCE if folder.exists > SEARCHED_AT_ONCE else last
+        found: list[int] = []
+        while uid < last and (limit is None or len(found) < limit):
+            end = min(uid + step, last)
+            some = self._search(["UID", f"{uid + 1}:{end}", "UNDELETED"])
+            found += sorted(one for one in some if uid < one <= end)
+            uid = end
+        return found
 
     def search(self, text: str | None = None, *, since: date | None = None, subject: str | None = None) -> list[int]:
         """The uids of messages that meet every condition given, newest first.
@@ -258,6 +275,13 @@ class ImapSession:
                 self._client.expunge()
 
     # Below
+
+    @property
+    def _opened(self) -> Folder:
+        if self.selected is None:
+            msg = "select a folder first"
+            raise RuntimeError(msg)
+        return self.selected
 
     @property
     def _client(self) -> Client:

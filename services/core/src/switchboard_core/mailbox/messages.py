@@ -108,7 +108,7 @@ def header_of(uid: int, answer: dict[bytes, Any]) -> MessageHeader:
         identity=hashlib.sha256((message_id or "").encode() or raw).digest(),
         message_id=message_id,
         sender=mime.decode_field(first("from")),
-        recipients=", ".join(mime.decode_field(value) for name in ("to", "cc") for value in fields.get(name, [])),
+        recipients=", ".join(mime.decode_field(value) for name in ("to", "cc") for value in fields.get(name, [])[:10]),
         subject=mime.decode_field(first("subject")),
         list_id=mime.decode_field(first("list-id")) or None,
         content_type=mime.decode_field(first("content-type")).partition(";")[0].strip().lower(),

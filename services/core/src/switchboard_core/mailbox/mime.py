@@ -17,6 +17,8 @@ from email.utils import collapse_rfc2231_value, decode_params, parsedate_to_date
 from typing import Any
 
 MAX_HEADER_CHARACTERS = 2000
+_MAX_RAW_CHARACTERS = 8 * 1024
+"""Of a field before it is decoded, which can take time with the square of its length."""
 _MAX_DEPTH = 20
 _FIELD = re.compile(rb"^([!-9;-~]+)[ \t]*:(.*(?:\r?\n[ \t].*)*)", re.MULTILINE)
 _NOT_SHOWN = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]+")
@@ -74,7 +76,7 @@ def decode_text(data: bytes, charset: str | None = None) -> str:
 
 def decode_field(value: bytes) -> str:
     """A field for people: encoded words decoded, control characters gone, bounded."""
-    text = decode_text(value)
+    text = decode_text(value)[:_MAX_RAW_CHARACTERS]
     try:
         pieces = decode_header(text)
     except (HeaderParseError, ValueError, LookupError):

@@ -1,5 +1,6 @@
 """Access tokens of a mailbox: fetched anew from the provider shortly before they end."""
 
+import asyncio
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ from switchboard_core.mailbox.errors import MailboxRefusedError, MailboxUnreacha
 
 RENEW_BEFORE_S = 120.0
 TIMEOUT_S = 10.0
+"""For all of it, however lively the answer trickles in."""
 
 _PLAIN_JSON = {"Accept": "application/json", "Accept-Encoding": "identity"}
 _MAX_ANSWER_BYTES = 64 * 1024
@@ -92,22 +94,28 @@ def _ask(url: str, host: str, form: dict[str, str], egress: Egress) -> tuple[int
     try:
         if urlsplit(url).scheme != "https" and not egress.trusts(host, urlsplit(url).port or 80):
             raise MailboxRefusedError(f"The token URL on {host} is not encrypted: use its https address.")
-        with (
-            httpx.Client(transport=egress.transport(), timeout=TIMEOUT_S) as client,
-            client.stream("POST", url, data=form, headers=_PLAIN_JSON) as response,
-        ):
-            return response.status_code, _json(response)
+        # On a loop of its own: the blocking client can bound no more than the silence between two bytes.
+        return asyncio.run(_post(url, form, egress))
     except EgressRefusedError as error:
         raise MailboxRefusedError(str(error)) from error
-    except (httpx.HTTPError, OSError) as error:
+    except (httpx.HTTPError, OSError) as error:  # TimeoutError is an OSError
         msg = f"{host}, which gives the access tokens, cannot be reached."
         raise MailboxUnreachableError(msg) from error
 
 
-def _json(response: httpx.Response) -> dict[str, Any]:
+async def _post(url: str, form: dict[str, str], egress: Egress) -> tuple[int, dict[str, Any]]:
+    async with (
+        asyncio.timeout(TIMEOUT_S),
+        httpx.AsyncClient(transport=egress.async_transport(), timeout=TIMEOUT_S) as client,
+        client.stream("POST", url, data=form, headers=_PLAIN_JSON) as response,
+    ):
+        return response.status_code, await _json(response)
+
+
+async def _json(response: httpx.Response) -> dict[str, Any]:
     """The answer's object, or an empty one where there is none or it is far too large to be one."""
     body = b""
-    for chunk in response.iter_raw():  # not unpacked: what is small on the wire may be large in memory
+    async for chunk in response.aiter_raw():  # not unpacked: what is small on the wire may be large in memory
         body += chunk
         if len(body) > _MAX_ANSWER_BYTES:
             return {}

@@ -33,7 +33,7 @@ class Progress:
         after_uid: the last message that is done with.
         up_to_uid: the last one that was there at the start.
         seen: messages that are done with.
-        failures: of the connection, in a row.
+        failures: of the connection, in a row and without progress between them.
         moved: messages by the folder that they were moved to.
         marked: messages that were only marked as read.
         unmatched: messages that no rule takes.

@@ -20,7 +20,7 @@ PHRASE_BONUS = 1.15
 WEIGHTS: Mapping[str, float] = {"subject": 1.0, "sender": 0.9, "transcript": 0.8, "body": 0.6}
 """How much it says that a word stands in a field."""
 
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")  # noqa: RUF001 - the apostrophe that people type
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")  # noqa: RUF001 - both apostrophes that people type
 # What people say around what they look for. Only left out while something else is left.
 _FILLER_WORDS = """
     a about all an and any are as at be but by can could did do does email emails find for from get give had has have i
@@ -76,8 +76,11 @@ class Ranked:
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text, in order, without capitals."""
-    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    """The words of a text, in order, without capitals and with a plain apostrophe, otherwise as they are written.
+
+    They are what servers are asked for, and those know nothing of *grösse* for *Größe*.
+    """
+    return _WORD.findall(unicodedata.normalize("NFKC", text).lower().replace("’", "'"))  # noqa: RUF001 - as people type
 
 
 def terms_of(query: str) -> tuple[str, ...]:
@@ -90,8 +93,9 @@ def terms_of(query: str) -> tuple[str, ...]:
 def matches(term: str, word: str) -> bool:
     """Whether a word of a text is a wanted one, or another form of it: *invoices* for *invoice*.
 
-    Both begin alike, with four letters at least, and differ by an ending of three at most.
+    Both begin alike, with four letters at least, and differ by an ending of three at most. *GRÖSSE* is *Größe*.
     """
+    term, word = term.casefold(), word.casefold()
     if term == word:
         return True
     shorter, longer = sorted((term, word), key=len)

@@ -56,7 +56,7 @@ class Progress:
         seen: messages that were read.
         found: receipts that are new.
         known: receipts that were there before.
-        failures: of the connection, in a row.
+        failures: of the connection, in a row and without progress between them.
     """
 
     folder: str | None = None
@@ -173,7 +173,6 @@ class _Sync:
         """
         with service.imap_session(self._runtime, self._ctx.business_id, self._mailbox_id) as imap:
             waiting = self._begin(imap)
-            self._progress.failures = 0
             touched = 0
             while waiting:
                 page = waiting[: min(PAGE, self._ctx.limit - touched)]
@@ -214,7 +213,9 @@ class _Sync:
         first_look = progress.folder is None
         if first_look:
             progress.folder, progress.up_to_uid = self._folder, folder.uidnext - 1
-        waiting = imap.uids_after(self._after_uid, up_to=progress.up_to_uid)
+        # All of them once, to be counted; then no more than it takes to see that this slice leaves some.
+        limit = None if first_look else self._ctx.limit + 1
+        waiting = imap.uids_after(self._after_uid, up_to=progress.up_to_uid, limit=limit)
         if first_look:
             self._total = progress.seen + len(waiting)
         return waiting
@@ -229,6 +230,8 @@ class _Sync:
             else:
                 self._nothing_in += 1
             self._after_uid = uid
+            # Not before: getting in is no progress where the connection always breaks at the same message.
+            self._progress.failures = 0
             if self._ctx.out_of_time:
                 return number
         return len(uids)

@@ -14,7 +14,7 @@ from switchboard_core.jobs.schemas import TaskSnapshot
 from switchboard_core.logs import get_logger
 from switchboard_core.mailbox import oauth
 from switchboard_core.mailbox.errors import WrongCredentialsError
-from switchboard_core.mailbox.imap import Account, ImapSession
+from switchboard_core.mailbox.imap import CHECK_TIMEOUT_S, Account, ImapSession
 from switchboard_core.mailbox.models import Mailbox
 from switchboard_core.mailbox.oauth import Grant
 from switchboard_core.mailbox.schemas import MailboxOrder, MailboxOut, OAuth2Login, Rule, Rules
@@ -111,7 +111,7 @@ def check_login(settings: Settings, order: MailboxOrder) -> Grant | None:
         password=None if isinstance(order.login, OAuth2Login) else order.login.password.get_secret_value(),
         access_token=grant.access_token if grant else None,
     )
-    with ImapSession(account, egress) as imap:
+    with ImapSession(account, egress, session_timeout_s=CHECK_TIMEOUT_S) as imap:
         imap.select(order.folder, readonly=True)
     return grant
 

@@ -127,7 +127,6 @@ class Sorting:
         """
         with service.imap_session(self._runtime, self._ctx.business_id, self._mailbox_id) as imap:
             waiting = self._begin(imap)
-            self._progress.failures = 0
             touched = 0
             while waiting:
                 page = waiting[: min(PAGE, self._ctx.limit - touched)]
@@ -170,8 +169,11 @@ class Sorting:
             progress.uidvalidity, progress.after_uid, progress.up_to_uid = folder.uidvalidity, 0, folder.uidnext - 1
         for claim in self._left_behind:
             self._look_after(imap, claim)
-        waiting = imap.uids_after(progress.after_uid, up_to=progress.up_to_uid)
-        if progress.after_uid == 0:
+        # All of them once, to be counted; then no more than it takes to see that this slice leaves some.
+        first_look = progress.after_uid == 0
+        limit = None if first_look else self._ctx.limit + 1
+        waiting = imap.uids_after(progress.after_uid, up_to=progress.up_to_uid, limit=limit)
+        if first_look:
             self._total = progress.seen + len(waiting)
         return waiting
 
@@ -210,6 +212,8 @@ class Sorting:
         self._count_page(uids, headers, plans, known, refused)
         self._bounces += bounces
         self._progress.after_uid = uids[-1]
+        # Not before: getting in is no progress where the connection always breaks at the same page.
+        self._progress.failures = 0
 
     def _plans(self, headers: Iterable[MessageHeader]) -> list[Plan]:
         now = self._runtime.clock.now()

@@ -10,9 +10,10 @@ from sqlalchemy.orm import Session
 from switchboard_core.db import tenant_of
 from switchboard_core.mailbox.imap import Account as ImapAccount
 from switchboard_core.mailbox.imap import Security as ImapSecurity
+from switchboard_core.outbox.errors import AddressRefusedError
 from switchboard_core.outbox.models import MailAccount, OutgoingMessage, Security
 from switchboard_core.outbox.schemas import MailAccountIn, MailAccountOut, MailArchiveOut
-from switchboard_core.outbox.smtp import AddressRefusedError, Server, in_ascii
+from switchboard_core.outbox.smtp import Server, in_ascii
 from switchboard_core.settings import Settings
 from switchboard_core.vault import service as vault
 from switchboard_core.vault.sealing import KeysMissingError, UnreadableSecretError

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from switchboard_core.egress import Egress
 from switchboard_core.mailbox.errors import MailboxError
-from switchboard_core.mailbox.imap import ImapSession
+from switchboard_core.mailbox.imap import CHECK_TIMEOUT_S, ImapSession
 from switchboard_core.outbox import accounts, service
 from switchboard_core.outbox.accounts import AccountError, ArchivePlace
 from switchboard_core.outbox.models import OutgoingMessage
@@ -150,6 +150,9 @@ def check(place: ArchivePlace, settings: Settings) -> None:
         MailboxError: it does not work; the sentence says why.
     """
     with ImapSession(
-        place.account, Egress(settings.trusted_hosts), read_timeout_s=settings.smtp_timeout_seconds
+        place.account,
+        Egress(settings.trusted_hosts),
+        read_timeout_s=settings.smtp_timeout_seconds,
+        session_timeout_s=CHECK_TIMEOUT_S,
     ) as mailbox:
         mailbox.select(place.folder, readonly=True)

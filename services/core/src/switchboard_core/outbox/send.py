@@ -22,14 +22,15 @@ from switchboard_core.calls import carrier
 from switchboard_core.logs import get_logger
 from switchboard_core.outbox import accounts, service
 from switchboard_core.outbox.accounts import AccountError, Sender
-from switchboard_core.outbox.models import OutgoingMessage
-from switchboard_core.outbox.smtp import (
+from switchboard_core.outbox.errors import (
     AddressRefusedError,
     AnswerLostError,
     ContentRefusedError,
+    NotAllowedError,
     NotSentError,
-    SmtpSession,
 )
+from switchboard_core.outbox.models import OutgoingMessage
+from switchboard_core.outbox.smtp import SmtpSession
 from switchboard_core.outbox.states import MessageEvent, MessageState
 from switchboard_core.runtime import Runtime
 
@@ -43,6 +44,9 @@ SETTLE_S = 10.0
 """Seconds of a lease beyond what the network may take: for the transactions around it."""
 
 LONGEST_RETRY_S = 3600.0
+
+TRIES_WHILE_NOT_ALLOWED = 4
+"""Of one mail that the account may not send, others first: fewer than end a broadcast, so that one mail ends none."""
 
 
 class SkipMessageError(Exception):
@@ -61,7 +65,8 @@ class SendResult:
         state: of the message now.
         reason: one sentence for people.
         retry_in_s: seconds until trying again makes sense; None: it is settled, or waits for a person.
-        account_fault: the account cannot send at all until a person mends it; the message is ``queued``.
+        account_fault: the account cannot send until a person mends it, or so it seems; the message is ``queued``, or
+            ``failed`` where it was not allowed too often.
     """
 
     state: MessageState
@@ -163,6 +168,8 @@ class Mailer:
             return work.settle(MessageEvent.NOT_SENT, str(off), retry_in_s=0.0)
         except AccountError as error:
             return work.not_sent(str(error), account=True)
+        except NotAllowedError as error:
+            return work.not_allowed(str(error))
         except NotSentError as error:
             return work.not_sent(str(error), account=error.account_fault)
         except AddressRefusedError as error:
@@ -252,6 +259,13 @@ class _Attempt:
             return replace(self.settle(MessageEvent.NOT_SENT, reason), account_fault=True)
         wait_s = retry_in_s or backoff_s(self.message.tries, settings.outbox_retry_seconds)
         return self.settle(MessageEvent.NOT_SENT, reason, retry_in_s=wait_s)
+
+    def not_allowed(self, reason: str) -> SendResult:
+        """Nothing was sent: the account's fault, as others that are refused will show, or else this mail's."""
+        if self.message.tries + 1 >= TRIES_WHILE_NOT_ALLOWED:
+            return replace(self.settle(MessageEvent.REFUSED, reason), account_fault=True)
+        wait_s = backoff_s(self.message.tries, self._runtime.settings.outbox_retry_seconds)
+        return replace(self.settle(MessageEvent.NOT_SENT, reason, retry_in_s=wait_s), account_fault=True)
 
     def settle(
         self,

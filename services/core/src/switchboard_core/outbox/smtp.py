@@ -5,6 +5,7 @@ Whatever breaks before that dot was sent means that nothing was accepted. Whatev
 may mean either (RFC 1047), and SMTP has no way to ask.
 """
 
+import io
 import re
 import smtplib
 import socket
@@ -13,42 +14,49 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.message import EmailMessage
-from email.policy import SMTP, SMTPUTF8
+from email.policy import SMTPUTF8, EmailPolicy
+from typing import Any
 
-from switchboard_core.egress import Egress, EgressRefusedError
+from switchboard_core.bounded_reader import SHORTEST_S, BoundedReader
+from switchboard_core.egress import MOST_ADDRESSES, Egress, EgressRefusedError
 from switchboard_core.logs import get_logger
+from switchboard_core.outbox import refusals
+from switchboard_core.outbox.errors import (
+    AddressRefusedError,
+    AnswerLostError,
+    ContentRefusedError,
+    NotAllowedError,
+    NotSentError,
+)
 from switchboard_core.outbox.models import Security
+from switchboard_core.outbox.refusals import said
 from switchboard_core.settings import Settings
 
 log = get_logger(__name__)
 
 _LINE_START_DOT = re.compile(rb"(?m)^\.")
-_ADDRESS = re.compile(r"\S+@\S+")
-_AUTH_NEEDED = 530
 _START_INPUT = 354
+_MAX_REPLY_BYTES = 64 * 1024
+"""Of all lines of one reply: smtplib would gather them for ever."""
 
 
-class NotSentError(Exception):
-    """Certainly nothing was accepted.
+class _OnTheWire(EmailPolicy):
+    """How a mail is written for the server.
 
-    ``account_fault`` says that no mail can leave before a person has mended the account; otherwise try again later.
+    Header lines are folded, and what has no space to be folded at becomes encoded words. Nobody decodes those in
+    ``List-Unsubscribe``, so it stays in one line, which may have 998 characters (RFC 5322, section 2.1.1).
     """
 
-    def __init__(self, sentence: str, *, account_fault: bool = False) -> None:
-        super().__init__(sentence)
-        self.account_fault = account_fault
+    def fold_binary(self, name: str, value: Any) -> bytes:  # noqa: ANN401 - as the library calls it
+        """A header's lines."""
+        if name.lower() == "list-unsubscribe" and value.isascii():
+            return f"{name}: {value}{self.linesep}".encode("ascii")
+        return super().fold_binary(name, value)
 
 
-class AddressRefusedError(Exception):
-    """The server refused the recipient for good (5xx to RCPT)."""
-
-
-class ContentRefusedError(Exception):
-    """The server refused this mail for good (5xx to DATA or to its end)."""
-
-
-class AnswerLostError(Exception):
-    """The mail was sent to its end and the answer is missing: it may have been accepted."""
+# Seven bits pass every server, also those without 8BITMIME.
+_IN_ASCII = _OnTheWire(linesep="\r\n", cte_type="7bit")
+_IN_UTF8 = _OnTheWire(linesep="\r\n", utf8=True)
 
 
 @dataclass(frozen=True)
@@ -73,16 +81,23 @@ class Server:
 
 
 class _Connection(smtplib.SMTP):
-    """A connection that goes through ``Egress``, with a deadline for all that happens before the end of a mail."""
+    """A connection that goes through ``Egress``, with a deadline that no trickle of answers puts off.
+
+    ``timeout_s`` is for all from the connection to the first ``wait_for``.
+    """
+
+    _reader: BoundedReader
 
     def __init__(self, server: Server, egress: Egress, timeout_s: float) -> None:
         self._server = server
         self._egress = egress
         self._context = ssl.create_default_context()
+        self._until = time.monotonic() + timeout_s
         super().__init__(server.host, server.port, local_hostname=server.greeting, timeout=timeout_s)
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        raw = self._egress.connect(host, port, timeout)
+        raw = self._egress.connect(host, port, timeout / MOST_ADDRESSES)
+        raw.settimeout(self._left_s())
         if self._server.security is not Security.TLS:
             return raw
         try:
@@ -101,9 +116,22 @@ class _Connection(smtplib.SMTP):
             self.login(self._server.username, self._server.password)
 
     def wait_for(self, seconds: float) -> None:
-        """How long the next answer may take."""
+        """How long all may take that is said from now on."""
+        self._until = time.monotonic() + max(seconds, SHORTEST_S)
         if self.sock is not None:
-            self.sock.settimeout(max(seconds, 0.05))
+            self.sock.settimeout(self._left_s())
+
+    def getreply(self) -> tuple[int, bytes]:
+        """A whole reply, however many lines it has, within the deadline and within ``_MAX_REPLY_BYTES``."""
+        if self.file is None and self.sock is not None:
+            # Anew after the greeting and after STARTTLS, as smtplib would.
+            self._reader = BoundedReader(self.sock, lambda: self._until)
+            self.file = io.BufferedReader(self._reader)
+        self._reader.bytes_left = _MAX_REPLY_BYTES
+        return super().getreply()
+
+    def _left_s(self) -> float:
+        return max(self._until - time.monotonic(), SHORTEST_S)
 
 
 class SmtpSession:
@@ -155,6 +183,7 @@ class SmtpSession:
 
         Raises:
             NotSentError: certainly nothing was accepted.
+            NotAllowedError: likewise; the account may not send it.
             AddressRefusedError: the recipient was refused for good.
             ContentRefusedError: the mail was refused for good.
             AnswerLostError: it may have been accepted.
@@ -165,7 +194,7 @@ class SmtpSession:
             self._body(letter)
             before_end(archived)
             self._end()
-        except (AddressRefusedError, ContentRefusedError):
+        except (AddressRefusedError, ContentRefusedError, NotAllowedError):
             self._reset()
             raise
         except BaseException:
@@ -212,17 +241,8 @@ class SmtpSession:
     def _envelope(self, letter: EmailMessage, sender: str, recipient: str, archive: str | None) -> bool:
         """MAIL and RCPT; whether the archive is among the recipients."""
         options = " SMTPUTF8" if self._needs_utf8(letter, recipient) else ""
-        code, answer = self._command(f"MAIL FROM:<{in_ascii(sender)}>{options}")
-        _login_wanted(code, answer)
-        if code >= 500:
-            why = f"The mail server does not let this account send from its address ({_said(code, answer)})."
-            raise NotSentError(why, account_fault=True)
-        _temporary(code, answer)
-        code, answer = self._command(f"RCPT TO:<{in_ascii(recipient)}>")
-        _login_wanted(code, answer)
-        if code >= 500:
-            raise AddressRefusedError(f"The address was refused: {_said(code, answer)}.")
-        _temporary(code, answer)
+        refusals.require_sender(*self._command(f"MAIL FROM:<{in_ascii(sender)}>{options}"))
+        refusals.require_recipient(*self._command(f"RCPT TO:<{in_ascii(recipient)}>"))
         # A copy that the server does not want must not keep the mail from whom it is for.
         return archive is not None and self._command(f"RCPT TO:<{in_ascii(archive)}>")[0] // 100 == 2
 
@@ -240,11 +260,10 @@ class SmtpSession:
         """DATA and everything up to, but without, the dot that ends the mail."""
         code, answer = self._command("DATA")
         if code >= 500:
-            raise ContentRefusedError(f"The mail server does not take this mail: {_said(code, answer)}.")
+            refusals.refuse_mail(code, answer)
         if code != _START_INPUT:
-            raise NotSentError(f"The mail server does not take mail at the moment: {_said(code, answer)}.")
-        # Seven bits pass every server, also those without 8BITMIME.
-        policy = SMTPUTF8 if letter.policy is SMTPUTF8 else SMTP.clone(cte_type="7bit")
+            raise NotSentError(f"The mail server does not take mail at the moment: {said(code, answer)}.")
+        policy = _IN_UTF8 if letter.policy is SMTPUTF8 else _IN_ASCII
         content = _LINE_START_DOT.sub(b"..", letter.as_bytes(policy=policy))
         self._write(content if content.endswith(b"\r\n") else content + b"\r\n")
 
@@ -259,9 +278,9 @@ class SmtpSession:
             why = "the mail server did not answer in time" if _timed_out(error) else "the connection broke"
             raise AnswerLostError(f"Whether it arrived is not known: {why} after the mail was handed over.") from None
         if code // 100 == 4:
-            raise NotSentError(f"The mail server put it off: {_said(code, answer)}.")
+            raise NotSentError(f"The mail server put it off: {said(code, answer)}.")
         if code // 100 == 5:
-            raise ContentRefusedError(f"The mail server does not take this mail: {_said(code, answer)}.")
+            refusals.refuse_mail(code, answer)
         if code // 100 != 2:
             raise AnswerLostError("Whether it arrived is not known: the mail server's answer made no sense.")
 
@@ -305,27 +324,10 @@ class SmtpSession:
             connection.close()
 
 
-def _login_wanted(code: int, answer: bytes) -> None:
-    if code == _AUTH_NEEDED:
-        why = f"The mail server wants a login: set user name and password ({_said(code, answer)})."
-        raise NotSentError(why, account_fault=True)
-
-
-def _temporary(code: int, answer: bytes) -> None:
-    if code // 100 != 2:
-        raise NotSentError(f"The mail server does not take it at the moment: {_said(code, answer)}.")
-
-
 def in_ascii(address: str) -> str:
     """An address as it goes over the wire: its domain in ASCII. Raises ``UnicodeError`` where it can have none."""
     local, _, domain = address.rpartition("@")
     return f"{local}@{domain.encode('idna').decode()}" if local and not domain.isascii() else address
-
-
-def _said(code: int, answer: bytes) -> str:
-    """What a server said, in one line and without the addresses that servers like to repeat."""
-    text = " ".join(answer.decode("utf-8", "replace").split())
-    return f"{code} {_ADDRESS.sub('<address>', text)[:200]}".strip().rstrip(".")
 
 
 def _timed_out(error: BaseException) -> bool:
@@ -346,16 +348,16 @@ def _explain(error: Exception, server: Server) -> NotSentError:
         case EgressRefusedError():
             return NotSentError(str(error), account_fault=True)
         case smtplib.SMTPAuthenticationError() if error.smtp_code // 100 == 5:
-            said = _said(error.smtp_code, _bytes(error.smtp_error))
-            return NotSentError(f"The mail server refused user name or password ({said}).", account_fault=True)
+            answer = said(error.smtp_code, _bytes(error.smtp_error))
+            return NotSentError(f"The mail server refused user name or password ({answer}).", account_fault=True)
         case smtplib.SMTPNotSupportedError():
             why = (
                 f"The mail server {where} does not offer what the account wants, login or STARTTLS: check its security."
             )
             return NotSentError(why, account_fault=True)
         case smtplib.SMTPResponseException() if error.smtp_code // 100 in (4, 5):
-            said = _said(error.smtp_code, _bytes(error.smtp_error))
-            return NotSentError(f"The mail server {where} does not take mail at the moment: {said}.")
+            answer = said(error.smtp_code, _bytes(error.smtp_error))
+            return NotSentError(f"The mail server {where} does not take mail at the moment: {answer}.")
         case ssl.SSLCertVerificationError():
             why = f"The certificate of {where} is not valid for it ({error.verify_message}): check host and port."
             return NotSentError(why, account_fault=True)

@@ -23,6 +23,22 @@ _TAGS = frozenset(
         *("center", "blockquote", "ul", "ol", "li", "table", "thead", "tbody", "tfoot", "tr", "th", "td"),
     }
 )
+# Some of the PDF library's work grows with numbers that stand in the HTML: with these at most, a page is soon made.
+_LARGEST = {
+    "colspan": 100,
+    "rowspan": 1000,
+    "start": 10_000,
+    "size": 200,
+    "line-height": 10,
+    "width": 2000,
+    "cellpadding": 100,
+    "cellspacing": 100,
+}
+_MOST_CELLS = 10_000
+"""Columns by rows of all tables of a receipt."""
+_BLOCKS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6", "p", "hr", "center", "blockquote", "ul", "ol", "li"})
+_MOST_BLOCKS = 1000
+"""The library lays each of them out together with all before it, so the time grows with their square."""
 _SLANTED = re.compile(r"<(i|em|blockquote)\b", re.IGNORECASE)
 _SILENT = frozenset({"style", "script", "head", "title"})
 
@@ -63,6 +79,7 @@ def make_pdf(html: str, *, title: str, fonts: Sequence[str] = ()) -> bytes:
         LookupError,
         AttributeError,
         AssertionError,
+        ArithmeticError,
         NotImplementedError,
     ) as e:
         reason = str(e).strip().splitlines()[0][:200] if str(e).strip() else type(e).__name__
@@ -89,12 +106,31 @@ class _Reader(HTML2FPDF):
     """The library's reader of HTML, which sees harmless tags only."""
 
     _silent = 0
+    _cells = 0
+    _blocks = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._silent += tag in _SILENT
         if tag in _TAGS:
             kept = [(name, value) for name, value in attrs if name != "style"]
+            self._require_modest(tag, kept)
             super().handle_starttag(tag, kept)
+
+    def _require_modest(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        numbers = {name: number for name, value in attrs if (number := _number(name, value)) is not None}
+        for name, number in numbers.items():
+            if not 0 <= number <= _LARGEST[name]:
+                msg = f"{name} of <{tag}> must be a number from 0 to {_LARGEST[name]}"
+                raise ValueError(msg)
+        self._blocks += tag in _BLOCKS
+        if self._blocks > _MOST_BLOCKS:
+            msg = f"it has more than {_MOST_BLOCKS:,} headings, paragraphs, rules and items of lists"
+            raise ValueError(msg)
+        if tag in {"td", "th"}:
+            self._cells += int(max(1, numbers.get("colspan", 1)) * max(1, numbers.get("rowspan", 1)))
+            if self._cells > _MOST_CELLS:
+                msg = f"its tables have more than {_MOST_CELLS:,} cells, columns by rows"
+                raise ValueError(msg)
 
     def handle_endtag(self, tag: str) -> None:
         self._silent -= tag in _SILENT and self._silent > 0
@@ -104,6 +140,16 @@ class _Reader(HTML2FPDF):
     def handle_data(self, data: str) -> None:
         if not self._silent:
             super().handle_data(data)
+
+
+def _number(name: str, value: str | None) -> float | None:
+    """What the library will read a number from; None where it reads none."""
+    if name not in _LARGEST or value is None:
+        return None
+    try:
+        return float(value.removesuffix("%"))
+    except ValueError:
+        return None  # so says the library too: it ignores the attribute or refuses the page
 
 
 class _Page(FPDF):

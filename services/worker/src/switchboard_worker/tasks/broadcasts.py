@@ -58,11 +58,11 @@ class _Course:
 
     def note(self, result: SendResult) -> bool:
         """Take in what became of a message; true where the next one may be tried at once."""
-        if result.state is not MessageState.QUEUED:
-            self.setbacks = self.account_faults = 0
+        self.account_faults = self.account_faults + 1 if result.account_fault else 0
+        if result.state is not MessageState.QUEUED and not result.account_fault:
+            self.setbacks = 0
             return True
         self.setbacks += 1
-        self.account_faults = self.account_faults + 1 if result.account_fault else 0
         self.sleep_s, self.reason = setback_delay_s(self.setbacks, 1.0), result.reason
         return False
 
