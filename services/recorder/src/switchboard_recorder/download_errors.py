@@ -37,10 +37,14 @@ class RecorderLeavingError(DownloadError):
     retryable = True
 
 
-class DiskFullError(DownloadError):
-    """There is no room for temporary files, or no place. That says nothing about the recording."""
+class DiskError(DownloadError):
+    """The temporary file cannot be written. Another recorder may have a disk that works."""
 
     retryable = True
+
+
+class DiskFullError(DiskError):
+    """There is no room for temporary files, or no place. That says nothing about the recording."""
 
 
 class RecordingGoneError(DownloadError):

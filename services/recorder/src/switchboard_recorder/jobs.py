@@ -268,6 +268,8 @@ def _failure(
     )
     if not endless and (not retryable or row.retries >= MAX_RETRIES):
         log.error("recording failed", recording_sid=row.recording_sid, reason=str(error))
+        if back_to is RecordingStatus.DOWNLOADED:
+            return {"status": RecordingStatus.COMPLETED, "reason": f"No transcript: {error}"}
         return {"status": RecordingStatus.FAILED, "reason": str(error)}
     delay_s = min(300.0, 2.0 ** min(row.retries, 9)) * (0.5 + _jitter.random() / 2)
     log.warning("recording is tried again", recording_sid=row.recording_sid, in_s=round(delay_s, 1), reason=str(error))

@@ -12,7 +12,7 @@ from typing import Self
 
 import httpx
 
-from switchboard_recorder.download_errors import BrokenOffError, DiskFullError, DownloadError, NotAudioError
+from switchboard_recorder.download_errors import BrokenOffError, DiskError, DiskFullError, NotAudioError
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
@@ -134,4 +134,4 @@ class PartialFile:
                 msg = f"The disk of {self._target.parent} is full: free some room or give the recorder a larger one."
                 raise DiskFullError(msg) from error
             msg = f"Cannot write {self._target} ({error.strerror or error}): check that its folder exists."
-            raise DownloadError(msg) from error
+            raise DiskError(msg) from error
