@@ -190,7 +190,7 @@ fuzz: $(STAMP) ## Send 10,000 made-up requests as three roles of two businesses 
 	@PYTHONPATH=tests $(BIN)/python -m security.fuzz $(ARGS)
 
 .PHONY: faults
-faults: $(STAMP) ## Break everything at seeded moments: three runs of 10,000 calls, 200 kills, a flush, the operator
+faults: $(STAMP) ## Break everything at seeded moments: 3 x 10,000 calls, 10,000 bad creates, 200 kills, a flush, the operator
 	@PYTHONPATH=tests $(BIN)/python -m faults $(ARGS)
 
 .PHONY: windows

@@ -1,6 +1,7 @@
 """``python -m faults``: what ``make faults`` calls. The seed is printed at the start, and replays a run."""
 
 import argparse
+import logging
 import os
 import random
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 import structlog
 
 from faults.console import say, show
+from faults.create import create_calls
 from faults.flush import flush
 from faults.found import FOUND, Found
 from faults.judge import SLOT_FREE_WITHIN_S
@@ -21,7 +23,7 @@ from faults.report import Report, update_docs
 from faults.run import fault_run
 from faults.scene import Size
 
-PARTS = ("calls", "found", "recovery", "flush", "operator")
+PARTS = ("calls", "create", "found", "recovery", "flush", "operator")
 SEEDS = 3
 OPERATOR_KILLS = 50
 OPERATOR_TEST = Path(__file__).parents[1] / "apiserver" / "test_kills.py"
@@ -37,8 +39,8 @@ def main(words: Sequence[str]) -> int:
         The exit code: 0 when everything held.
     """
     options = _parser().parse_args(words)
-    # What the harness itself does through the product's own verbs is not worth a line.
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    # What the harness itself does through the product's own verbs is not worth a line, nor are its own crashes.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     report = Report()
     folder = Path(options.folder or tempfile.mkdtemp(prefix="switchboard-faults-")).resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,9 +74,17 @@ def _part(name: str, options: argparse.Namespace, folder: Path, report: Report) 
         return all(_found(entry, options, folder / f"found-{entry.seed}") for entry in FOUND)
     seed = _fresh_seeds(1)[0] if options.seed is None else options.seed
     place = folder / name
-    again = f"{name} --kills {options.kills} --seed {seed}" if name == "recovery" else f"{name} --jobs {options.jobs}"
+    again = {
+        "create": f"create --creates {options.creates} --seed {seed}",
+        "recovery": f"recovery --kills {options.kills} --seed {seed}",
+        "flush": f"flush --jobs {options.jobs}",
+    }[name]
     try:
-        if name == "recovery":
+        if name == "create":
+            say(f"create: {options.creates:,} create calls that all go wrong, seed {seed}")
+            report.created = create_calls(place, seed, say, creates=options.creates)
+            say(f"held: {report.created.number:,} create calls, no attempt with two calls, every job ended")
+        elif name == "recovery":
             say(f"recovery: {options.kills} workers are killed while they hold a claim, seed {seed}")
             report.recovery = recovery(place, seed, say, kills=options.kills)
             say(f"held: 99 of 100 jobs were taken over within {report.recovery.p99:.1f} s, at most {WITHIN_S:g} s")
@@ -138,6 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, help="replay this seed instead of fresh ones")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="how many fresh seeds in a row")
     parser.add_argument("--faults", type=int, help="faults of processes and servers; one in 50 attempts by default")
+    parser.add_argument("--creates", type=int, default=10_000, help="create calls that go wrong, at least")
     parser.add_argument("--kills", type=int, default=200, help="workers to kill for the recovery")
     parser.add_argument("--jobs", type=int, default=10_000, help="jobs in Valkey for the flush")
     parser.add_argument("--folder", help="for servers, logs and recordings, and kept; a temporary one by default")

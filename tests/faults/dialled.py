@@ -6,7 +6,7 @@ a 5xx that the carrier counted, or a fault that was there when it was sent; and 
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ from faults.plan import CARRIER, POSTGRES, Fault, Kind
 from faults.play import Happened
 from faults.scene import Scene
 from switchboard_core.calls.settle import OUTCOME_UNKNOWN
+
+Json = dict[str, Any]
 
 IN_FLIGHT_S = 10.0
 """So long before a fault, and behind it, a request may be on its way that the fault breaks off: a timeout and some."""
@@ -61,20 +63,36 @@ def check_every_lead_was_called(scene: Scene, happened: Sequence[Happened]) -> N
     Raises:
         AssertionError: a lead was not called, or an outcome is unknown and nothing explains it.
     """
-    stack, report = scene.stack, scene.stack.sim("GET", "report")
-    for rule, query in _BROKEN_RULES.items():
-        none_of(stack.rows(query), rule)
-    attempts = stack.rows(
-        "SELECT id::text, job_id, reason, extract(epoch FROM sent_at)::float8 AS sent_at FROM call_attempts"
-    )
-    called: dict[str, int] = report["calls_by_attempt"]
-    unknown = [row for row in attempts if row["reason"] == OUTCOME_UNKNOWN]
-    none_of([row["id"] for row in unknown if row["id"] in called], "unknown outcomes of calls that the carrier has")
-    jobs = {row["id"] for row in stack.rows("SELECT id FROM outbound_call_jobs")}
-    never = jobs - {row["job_id"] for row in unknown} - {row["job_id"] for row in attempts if row["id"] in called}
-    none_of(never, "call jobs without a call at the carrier and without an unknown outcome")
+    report = scene.stack.sim("GET", "report")
+    unknown = check_jobs_and_attempts(scene.stack.rows, report["calls_by_attempt"])
     causes = causes_of(happened, workers=scene.cast.workers, read_timeout_s=_read_timeout_s(scene))
     check_unknown(unknown, report["creates"]["answered_5xx_before"], causes)
+
+
+def check_jobs_and_attempts(rows: Callable[[str], list[Json]], called: Collection[str]) -> list[Json]:
+    """Every job was dialled by its run's rules; the carrier has its call, or nobody knows.
+
+    Args:
+        rows: reads the database as its owner.
+        called: the attempts that the carrier has calls of.
+
+    Returns:
+        The attempts of unknown outcome, each with its ``id``, ``job_id`` and ``sent_at``.
+
+    Raises:
+        AssertionError: a lead was not called, or a call of an unknown outcome is at the carrier.
+    """
+    for rule, query in _BROKEN_RULES.items():
+        none_of(rows(query), rule)
+    attempts = rows(
+        "SELECT id::text, job_id, reason, extract(epoch FROM sent_at)::float8 AS sent_at FROM call_attempts"
+    )
+    unknown = [row for row in attempts if row["reason"] == OUTCOME_UNKNOWN]
+    none_of([row["id"] for row in unknown if row["id"] in called], "unknown outcomes of calls that the carrier has")
+    jobs = {row["id"] for row in rows("SELECT id FROM outbound_call_jobs")}
+    never = jobs - {row["job_id"] for row in unknown} - {row["job_id"] for row in attempts if row["id"] in called}
+    none_of(never, "call jobs without a call at the carrier and without an unknown outcome")
+    return unknown
 
 
 def check_unknown(unknown: Sequence[dict[str, Any]], refused: int, causes: Iterable[Cause]) -> None:

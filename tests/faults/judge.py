@@ -140,7 +140,8 @@ def _read(scene: Scene) -> _Seen:
     calls: list[dict[str, Any]] = scene.stack.sim("GET", "calls")
     return _Seen(
         {row.pop("id"): _Attempt(**row) for row in rows},
-        {call["attempt"]: call["ended_at"] for call in calls},
+        # The carrier's times on PostgreSQL's clock, to which they are held.
+        {call["attempt"]: call["ended_at"] - scene.carrier_off_s for call in calls},
     )
 
 

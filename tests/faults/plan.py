@@ -12,6 +12,7 @@ from enum import StrEnum
 POSTGRES, VALKEY, STORE, CARRIER = "postgres", "valkey", "store", "carrier"
 LONGEST_PAUSE = 1.3
 """The longest stop, as a share of the lease."""
+CARRIER_OFF_S = 5.0
 
 
 class Kind(StrEnum):
@@ -118,6 +119,11 @@ def clocks(seed: int, processes: Sequence[str]) -> dict[str, float]:
     dice = random.Random(f"{seed}:clocks")
     wrong = [-86_400.0, -3_600.0, -45.0, 45.0, 3_600.0, 86_400.0]
     return {name: dice.choice(wrong) if at else 0.0 for at, name in enumerate(processes)}
+
+
+def carrier_clock(seed: int) -> float:
+    """By how many seconds the carrier's clock is off. Twilio's own is right, and still not PostgreSQL's."""
+    return round(random.Random(f"{seed}:clock of the carrier").uniform(-CARRIER_OFF_S, CARRIER_OFF_S), 1)
 
 
 def _deal(dice: random.Random, cast: Cast, number: int) -> list[_Card]:

@@ -87,26 +87,41 @@ class Player:
         scene: with its campaigns under way.
         jobs: call jobs in all, for the live line.
         say: takes a line for people.
+        clock: seconds that only go forward.
+        sleep: lets some of them pass.
 
     Attributes:
         happened: the faults so far.
         looks: how often the invariants were checked while calls went on.
     """
 
-    def __init__(self, scene: Scene, jobs: int, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        scene: Scene,
+        jobs: int,
+        say: Callable[[str], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._scene = scene
         self._jobs = jobs
         self._say = say
+        self._clock, self._sleep = clock, sleep
         self._watch = Watch(scene)
         # Plain HTTP: without the certificates, which take longer to load than the question to answer.
         self._probe = httpx.Client(timeout=0.5, trust_env=False, verify=False)
         self.happened: list[Happened] = []
         self.looks = 0
-        self._began = self._said = self._checked = time.monotonic()
-        self._seen, self._moved = Progress(), time.monotonic()
+        self._began = self._said = self._checked = self._moved = clock()
+        self._seen = Progress()
 
     def play(self, plan: Sequence[Fault]) -> list[Happened]:
-        """Let every fault happen at its moment, and be over; returns what happened, and when."""
+        """Let every fault happen at its moment, and be over; returns what happened, and when.
+
+        Raises:
+            AssertionError: an invariant is broken, or nothing moves any more.
+        """
         for fault in plan:
             self._until(partial(self._is_due, fault))
             self._until(partial(self._is_clear, fault))
@@ -117,16 +132,20 @@ class Player:
         return self.happened
 
     def until_the_end(self, timeout_s: float) -> None:
-        """Wait until every run has ended, the carrier is quiet and every recording is where it belongs."""
+        """Wait until every run has ended, the carrier is quiet and every recording is where it belongs.
+
+        Raises:
+            AssertionError: an invariant is broken, nothing moves any more, or the rest takes longer than it may.
+        """
         stack = self._scene.stack
         open_runs = "SELECT count(*) FROM outbound_call_runs WHERE finished_at IS NULL"
         self._until(lambda: self._watch.look().ended >= self._jobs and stack.value(open_runs) == 0)
-        deadline = time.monotonic() + timeout_s
+        deadline = self._clock() + timeout_s
         while not (stack.sim("GET", "idle?timeout=5")["idle"] and truth.recordings_settled(stack)):
             self._tick()
-            if time.monotonic() > deadline:
+            if self._clock() > deadline:
                 raise AssertionError(f"the carrier or the recordings did not come to rest within {timeout_s:g} s")
-            time.sleep(LOOK_S)
+            self._sleep(LOOK_S)
 
     def close(self) -> None:
         """Close the connections."""
@@ -141,23 +160,23 @@ class Player:
 
     def _is_clear(self, fault: Fault) -> bool:
         """Whether a check is not overdue, and no earlier fault lasts that concerns the same process or server."""
-        if time.monotonic() - self._checked > CALM_EVERY_S:
+        if self._clock() - self._checked > CALM_EVERY_S:
             return False
         return not any(set(item.fault.targets) & set(fault.targets) for item in self._open())
 
     def _until(self, condition: Callable[[], bool]) -> None:
         while not condition():
             self._tick()
-            time.sleep(LOOK_S)
+            if self._clock() - self._moved > STANDSTILL_S:
+                raise AssertionError(f"nothing has moved for {STANDSTILL_S:g} s: {self._seen}")
+            self._sleep(LOOK_S)
 
     def _tick(self) -> None:
         for item in self._open():
             self._bring_to_its_end(item)
-        now, clock = self._watch.look(), time.monotonic()
+        now, clock = self._watch.look(), self._clock()
         if now != self._seen or self._open():
             self._seen, self._moved = now, clock
-        if clock - self._moved > STANDSTILL_S:
-            raise AssertionError(f"nothing has moved for {STANDSTILL_S:g} s: {now}")
         if clock - self._said > SAY_EVERY_S:
             self._said = clock
             self._say(self._line(now, clock))
@@ -165,9 +184,12 @@ class Player:
             self._look()
 
     def _look(self) -> None:
+        began = self._clock()
         look(self._scene)
         self.looks += 1
-        self._checked = self._moved = time.monotonic()
+        self._checked = self._clock()
+        # A look is no movement, else nothing would ever be taken for lost; its own time is nobody's standstill.
+        self._moved += self._checked - began
 
     def _bring_to_its_end(self, item: Happened) -> None:
         now = time.time()

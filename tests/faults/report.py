@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from faults.create import Created
 from faults.flush import Flushed
 from faults.judge import Spread
 from faults.run import Result
@@ -22,6 +23,7 @@ class Report:
     """What was run."""
 
     runs: list[Result] = field(default_factory=list)
+    created: Created | None = None
     recovery: Spread | None = None
     flushed: Flushed | None = None
 
@@ -38,6 +40,8 @@ class Report:
         made: dict[str, str] = {}
         if self.runs:
             made["fault runs"] = _calls_tables(self.runs)
+        if self.created is not None:
+            made["create calls"] = _create_tables(self.created)
         if self.recovery is not None:
             made["recovery"] = _recovery_table(self.recovery)
         if self.flushed is not None:
@@ -135,6 +139,33 @@ def _recoveries(runs: Sequence[Result]) -> Iterator[str]:
     for kind in kinds:
         spread = Spread.of(second for run in runs for second in run.figures.recovery.get(kind, ()))
         yield f"| {kind} | {spread.number} | {spread.p50:.1f} | {spread.p95:.1f} | {spread.max:.1f} |"
+
+
+def _create_tables(created: Created) -> str:
+    return "\n\n".join("\n".join(rows) for rows in (_fates(created), _came_to(created)))
+
+
+def _fates(created: Created) -> Iterator[str]:
+    yield from _head("fate of a create call", "create calls", "of these, with a call at the carrier")
+    for kind, (creates, placed) in created.creates.items():
+        yield f"| {kind} | {creates:,} | {placed:,} |"
+    yield f"| *all* | {created.number:,} | {sum(placed for _, placed in created.creates.values()):,} |"
+
+
+def _came_to(created: Created) -> Iterator[str]:
+    """What a run came to; whatever is zero in here would have broken it."""
+    yield from _head("", f"seed {created.seed}")
+    for title, cell in (
+        ("attempts with two calls", "0"),
+        ("numbers called more often than they were dialled", "0"),
+        ("calls of attempts that count as never sent, or as unknown", "0"),
+        ("requests that came to the last look a second time, each refused", f"{created.once_more:,}"),
+        ("calls at the carrier", f"{created.calls:,}"),
+        ("call jobs, all ended", f"{created.jobs:,}"),
+        ("ended as `outcome_unknown`, and never dialled again", f"{created.unknown:,}"),
+        ("duration, min", f"{created.seconds / 60:.1f}"),
+    ):
+        yield f"| {title} | {cell} |"
 
 
 def _recovery_table(spread: Spread) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 
 from faults import service
-from faults.plan import CARRIER, POSTGRES, VALKEY, Cast, clocks
+from faults.plan import CARRIER, POSTGRES, VALKEY, Cast, carrier_clock, clocks
 from faults.proxy import Proxy
 from stack import Stack, running_stack
 from switchboard_cli.devstack import LOOPBACK, DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
@@ -119,6 +119,7 @@ class Scene:
         valkey: likewise.
         valkey_url: of the server itself, past the proxy.
         full_store: while this file exists, the recorder's store has no room.
+        carrier_off_s: seconds by which the carrier's clock is off; its times are that much later than PostgreSQL's.
     """
 
     stack: Stack
@@ -128,6 +129,7 @@ class Scene:
     valkey_url: str
     full_store: Path
     cast: Cast
+    carrier_off_s: float = 0.0
     campaigns: list[Campaign] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     numbers: list[str] = field(default_factory=list)
@@ -165,6 +167,7 @@ def scene(
         name: {service.CLOCK_VARIABLE: str(off)} for name, off in clocks(seed, cast.processes).items()
     }
     own["recorder-0"][service.FULL_VARIABLE] = str(full_store)
+    carrier_off_s = carrier_clock(seed)
     with ExitStack() as opened:
         proxies = {
             name: opened.enter_context(Proxy(_port_of(url)).running())
@@ -183,20 +186,18 @@ def scene(
                     "PYTHONPATH": str(TESTS),
                     "TWILIO_BASE_URL": f"http://{LOOPBACK}:{carrier.port}",
                 },
-                simulator={"SIMULATOR_SEED": str(seed)},
-                argv=_argv,
+                simulator={
+                    "SIMULATOR_SEED": str(seed),
+                    "PYTHONPATH": str(TESTS),
+                    service.CLOCK_VARIABLE: str(carrier_off_s),
+                },
+                argv=service.argv,
                 own=own,
             )
         )
         carrier.target_port = _port_of(f"{stack.simulator_url}/")  # its webhooks go past the proxy
         postgres, valkey = servers or (None, None)
-        yield Scene(stack, proxies, postgres, valkey, valkey_url, full_store, cast)
-
-
-def _argv(name: str) -> list[str]:
-    from stack import plain
-
-    return plain(name) if name == "simulator" else service.argv(name)
+        yield Scene(stack, proxies, postgres, valkey, valkey_url, full_store, cast, carrier_off_s)
 
 
 def _port_of(url: str) -> int:

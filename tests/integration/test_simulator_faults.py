@@ -1,7 +1,10 @@
 """Every fault, switched on at the running simulator and seen by the client or the receiver."""
 
+import socket
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -9,6 +12,7 @@ import requests
 from twilio.base.exceptions import TwilioRestException
 
 from integration.simulator_support import Carrier, Receiver, carrier_with, receiving
+from waiting import await_true
 
 CLIENT_SECONDS = 1.0
 ALL_EVENTS = ["initiated", "ringing", "answered", "completed"]
@@ -56,6 +60,34 @@ def test_a_lost_answer_leaves_a_call_that_the_list_finds(carrier: Carrier) -> No
     report = carrier.report()
     assert (report["calls_by_attempt"], report["creates"]["answer_lost"]) == ({"1": 1}, 1)
     assert [call.to for call in carrier.twilio.calls.list(to="+14155550123")] == ["+14155550123"]
+
+
+def test_a_call_whose_caller_leaves_behind_its_request_happens(carrier: Carrier) -> None:
+    """As that of a process that is killed between its send and the answer."""
+    form = urlencode({"To": "+14155550123", "From": "+14155550100", "Url": "http://127.0.0.1:9/voice"})
+    for _ in range(20):
+        leave_behind_a_create(carrier, form)
+    await_true(lambda: len(carrier.twilio.calls.list(to="+14155550123")) == 20, "every call", timeout=10)
+    creates = carrier.report()["creates"]  # as answered, too: those that were read before the end of the connection
+    assert sum(creates.values()) == 20
+
+
+def test_a_request_that_was_not_sent_to_its_end_makes_no_call(carrier: Carrier) -> None:
+    leave_behind_a_create(carrier, "To=%2B14155550123", missing=10)
+    assert carrier.twilio.calls.list(to="+14155550123") == []
+
+
+def leave_behind_a_create(carrier: Carrier, form: str, *, missing: int = 0) -> None:
+    """Send a create call, or all but the last bytes of it, and close the connection without reading."""
+    url = httpx.URL(f"{carrier.http.base_url}")
+    credentials = b64encode(f"{carrier.account_sid}:{carrier.auth_token}".encode()).decode()
+    head = (
+        f"POST /2010-04-01/Accounts/{carrier.account_sid}/Calls.json HTTP/1.1\r\nHost: {url.host}\r\n"
+        f"Authorization: Basic {credentials}\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+        f"Content-Length: {len(form) + missing}\r\n\r\n"
+    )
+    with socket.create_connection((url.host, url.port or 80)) as connection:
+        connection.sendall((head + form).encode())
 
 
 def test_a_hung_answer_runs_into_the_clients_timeout_and_the_call_happens(carrier: Carrier) -> None:

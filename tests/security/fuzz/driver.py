@@ -10,12 +10,13 @@ import hypothesis
 import schemathesis
 from hypothesis import HealthCheck, Phase, strategies
 from hypothesis.errors import Flaky
-from schemathesis import GenerationMode, Response
+from schemathesis import GenerationMode
 from schemathesis.core.result import Ok
-from schemathesis.generation.stateful.state_machine import APIStateMachine, StepInput, StepOutput
 from schemathesis.schemas import APIOperation
 
-from security.fuzz.sender import WHOLE_BODY, AnyCase, Person, Sender
+from security.fuzz.chains import chain_of
+from security.fuzz.links import with_links
+from security.fuzz.sender import AnyCase, Sender
 
 EXAMPLES = 10
 """Requests of an operation before the next one's turn."""
@@ -48,7 +49,7 @@ class Fuzz:
 
     def run(self, requests: int, say: Callable[[str], None] = lambda _: None) -> None:
         """Send at least so many requests."""
-        schema = schemathesis.openapi.from_dict(self.document)
+        schema = schemathesis.openapi.from_dict(with_links(self.document))
         seeds = Random(self.seed)
         operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
         until = requests * (1 - CHAINED)
@@ -89,38 +90,11 @@ class Fuzz:
         once()
 
     def _chains(self, schema: Any, seed: int, chains: int) -> None:
-        sender = self.sender
-
-        class Chain(schema.as_state_machine()):  # type: ignore[misc]
-            """One person who goes from answer to answer."""
-
-            person: Person
-            linked: frozenset[str]
-
-            def setup(self) -> None:
-                self.person = sender.anybody()
-
-            def step(self, input: StepInput) -> StepOutput:  # noqa: A002 - Schemathesis' own name
-                self.linked = _linked(input)
-                done: StepOutput = super().step(input)
-                return done
-
-            def call(self, case: AnyCase, **_: Any) -> Response:
-                return sender.send_in_chain(case, self.person, self.linked)
-
-            def validate_response(self, *_: Any, **__: Any) -> None:
-                """Judged where it was sent."""
-
-        machine: type[APIStateMachine] = hypothesis.seed(seed)(Chain)
+        machine = hypothesis.seed(seed)(chain_of(schema.as_state_machine(), self.sender, seed))
         # The api remembers what earlier chains did, so the same step may be answered differently: Hypothesis, which
         # wants to see a pure function, then ends this seed, and the next one goes on.
         with suppress(Flaky):
             machine.run(settings=hypothesis.settings(_generating(chains), stateful_step_count=STEPS))
-
-
-def _linked(step: StepInput) -> frozenset[str]:
-    """The parameters that a step takes from an earlier answer of its chain."""
-    return frozenset(name or WHOLE_BODY for _, name in step.applied_parameters)
 
 
 def _can_be_wrong(operation: APIOperation[Any, Any, Any, Any]) -> bool:

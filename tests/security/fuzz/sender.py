@@ -33,6 +33,10 @@ SUBSTITUTED = 0.6
 """Share of the ids that are replaced by one that somebody has."""
 SIGNED = 0.8
 """Share of the webhooks that carry the carrier's signature."""
+DOCUMENTED = 0.75
+"""Share of the chains' beginnings that are the documented example."""
+STAYS = 0.5
+"""Share of the steps of a chain that the person goes on with whose answer is followed."""
 WHOLE_BODY = "the whole body"
 """Stands for a body that came from an earlier answer, beside the names of parameters that did."""
 TIMEOUT_S = 60.0
@@ -61,19 +65,38 @@ class Defect:
         return f"{self.kind}: {self.operation}\n  {self.sentence}\n  {self.request}"
 
 
+@dataclass(frozen=True)
+class Taken:
+    """What a step of a chain takes from an earlier answer.
+
+    Attributes:
+        source: operation that gave the answer.
+        business: of the person who was answered.
+        names: parameters, and fields of the body, that come from it.
+    """
+
+    source: str
+    business: int
+    names: frozenset[str]
+
+
 @dataclass
 class Chained:
     """Requests that were sent in chains.
 
     Attributes:
+        begun: chains, by the operation that they began with.
         steps: all of them.
         linked: those that took an id, or a body, from an earlier answer of their chain.
-        succeeded: those of ``linked`` that were answered with success.
+        strangers: those of ``linked`` that were sent by somebody of another business than the answer's.
+        followed: those of ``linked`` that succeeded, by the operations that gave and took.
     """
 
+    begun: Counter[str] = field(default_factory=Counter)
     steps: int = 0
     linked: int = 0
-    succeeded: int = 0
+    strangers: int = 0
+    followed: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
 @dataclass
@@ -119,17 +142,43 @@ class Sender:
         """Who sends the next request."""
         return self.random.choice(self.people)
 
-    def send_in_chain(self, case: AnyCase, person: Person, linked: Collection[str]) -> Response:
-        """Send a step of a chain; what is ``linked`` came from an earlier answer and stays as it is."""
-        response = self.send(case, person, kept=linked)
+    def owner(self) -> Person:
+        """Who begins a chain: the only one who may do everything."""
+        return self.random.choice([person for person in self.people if person.role is Role.OWNER])
+
+    def beginning(self, roots: Sequence[str]) -> str:
+        """With which operation a chain begins: one of those that the fewest began with."""
+        label = min(self.random.sample(roots, len(roots)), key=lambda root: self.chained.begun[root])
+        self.chained.begun[label] += 1
+        return label
+
+    def follower(self, case: AnyCase, answered: Person) -> Person:
+        """Who goes on with an answer: in half of the cases the one who got it, else anybody.
+
+        Nobody else writes down the words of a business: what a business wrote itself would look like a leak later.
+        """
+        told = leaked(str(case.body), "", [self.actors[answered.business]])
+        return answered if told or self.random.random() < STAYS else self.anybody()
+
+    def keeps_to_documentation(self) -> bool:
+        """Whether the request that begins a chain is the documented one."""
+        return self.random.random() < DOCUMENTED
+
+    def send_in_chain(self, case: AnyCase, person: Person, taken: Taken | None) -> Response:
+        """Send a step of a chain; what was ``taken`` from an earlier answer stays as it is."""
+        response = self.send(case, person, taken)
         self.chained.steps += 1
-        self.chained.linked += bool(linked)
-        self.chained.succeeded += bool(linked) and response.status_code < 400
+        if taken is not None and taken.names:
+            self.chained.linked += 1
+            self.chained.strangers += taken.business != person.business
+            self.chained.followed[taken.source, case.operation.label] += response.status_code < 400
         return response
 
-    def send(self, case: AnyCase, person: Person, *, kept: Collection[str] = ()) -> Response:
-        """Send a case as a person, with ids that somebody has put into it, those ``kept`` excepted, and judge it."""
-        owners = self._with_real_ids(case, kept)
+    def send(self, case: AnyCase, person: Person, taken: Taken | None = None) -> Response:
+        """Send a case as a person, with ids that somebody has put into it, those ``taken`` excepted, and judge it."""
+        owners = self._with_real_ids(case, taken.names if taken else frozenset())
+        if taken is not None:
+            owners |= {taken.business for name in taken.names & set(case.path_parameters or {}) if _is_row(case, name)}
         prepared = self._prepared(case, person)
         answer = self._session.send(prepared, timeout=TIMEOUT_S, allow_redirects=False)
         response = Response.from_any(answer)
@@ -228,6 +277,11 @@ class Sender:
             case.validate_response(answer, checks=CHECKS)
         except (Failure, FailureGroup) as error:
             yield "not as described", _first_line(error)
+
+
+def _is_row(case: AnyCase, name: str) -> bool:
+    """Whether a parameter of the path names one row of one business: hashes, channels and tokens do not."""
+    return isinstance(case.path_parameters[name], int)
 
 
 def _known(kwargs: dict[str, Any]) -> dict[str, Any]:

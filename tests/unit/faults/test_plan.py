@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from faults.plan import Cast, Fault, Kind, clocks, plan
+from faults.plan import CARRIER_OFF_S, Cast, Fault, Kind, carrier_clock, clocks, plan
 
 CAST = Cast(("worker-0", "worker-1"), ("recorder-0",), ("api",), lease_s=10.0)
 WHOLE_DECK = 40
@@ -53,3 +53,9 @@ def test_servers_that_others_use_are_not_restarted() -> None:
 def test_one_clock_is_right_and_the_others_are_not() -> None:
     off = clocks(3, CAST.processes)
     assert Counter(seconds == 0 for seconds in off.values()) == {True: 1, False: 3}
+
+
+def test_the_carriers_clock_is_a_few_seconds_off_either_way() -> None:
+    off = [carrier_clock(seed) for seed in range(200)]
+    assert off == [carrier_clock(seed) for seed in range(200)]
+    assert -CARRIER_OFF_S <= min(off) < -2 < 2 < max(off) <= CARRIER_OFF_S

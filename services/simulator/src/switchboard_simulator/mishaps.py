@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from switchboard_simulator import errors
-from switchboard_simulator.connection import break_off, disconnected
+from switchboard_simulator.connection import Received, break_off, disconnected, whole_request
 from switchboard_simulator.errors import TwilioError
 from switchboard_simulator.faults import CreateFate
 from switchboard_simulator.rest import twilio_error_response
@@ -56,6 +56,9 @@ class Mishaps:
     async def _create(
         self, simulation: Simulation, fate: CreateFate, counts: Counter[str], scope: Scope, receive: Receive, send: Send
     ) -> None:
+        request = await whole_request(scope, receive)
+        if request is None:
+            return
         if delay := simulation.dice.create_delay():
             await asyncio.sleep(delay)
         if fate in {CreateFate.TOO_MANY, CreateFate.ERROR_BEFORE}:
@@ -63,7 +66,10 @@ class Mishaps:
             error = _TOO_MANY if fate is CreateFate.TOO_MANY else _UNAVAILABLE
             await twilio_error_response(error)(scope, receive, send)
             return
-        answer = await self._answer(scope, receive)
+        if fate is CreateFate.ANSWERED and not request.awaited:
+            # Of a process that was killed behind its send, say: as at any carrier, the call happens.
+            fate = CreateFate.LOSE_ANSWER
+        answer = await self._answer(scope, _replaying(request, receive))
         if answer[0]["status"] != _CREATED:
             fate = CreateFate.ANSWERED
             counts["rejected"] += 1
@@ -109,3 +115,13 @@ class Mishaps:
 
         await self._app(scope, receive, keep)
         return answer
+
+
+def _replaying(request: Received, receive: Receive) -> Receive:
+    """What receives a request that was received already, and then whatever comes behind it."""
+    waiting: list[Message] = [{"type": "http.request", "body": request.body, "more_body": False}]
+
+    async def replay() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return replay
