@@ -15,7 +15,7 @@ from switchboard_core.logs import get_logger
 log = get_logger(__name__)
 
 SEED = int(os.environ.get("SWITCHBOARD_TEST_SEED", "3"))
-CREATES = 130
+CREATES = 100
 SHORTER = {"dial_deadline_seconds": 0.8, "settle_after_seconds": 0.5, "unknown_outcome_after_seconds": 2.0}
 
 
