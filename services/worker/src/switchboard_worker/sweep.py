@@ -137,6 +137,7 @@ class Sweep:
 
     def start(self) -> None:
         """Sweep from threads until ``stop``."""
+        log.debug("sweep begins", every_s=self._runtime.settings.sweep_interval_seconds)
         for thread in self._threads:
             thread.start()
 
