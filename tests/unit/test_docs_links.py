@@ -45,15 +45,22 @@ def test_a_relative_link_leads_somewhere(page: Path, target: str) -> None:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != GENERATED], ids=_name)
 def test_every_page_is_reached_from_the_readme(page: Path) -> None:
-    reached, found = {ROOT / "README.md"}, [ROOT / "README.md"]
+    assert page in _reached(), f"no page leads to {_name(page)}"
+
+
+@lru_cache(maxsize=1)
+def _reached() -> frozenset[Path]:
+    """The pages that the links of the README lead to, and those that theirs do."""
+    links: dict[Path, set[Path]] = {page: set() for page in PAGES}
+    for source, target in INNER:
+        links[source].add((source.parent / target.partition("#")[0]).resolve())
+    found = [ROOT / "README.md"]
+    reached = set(found)
     while found:
-        here = found.pop()
-        for source, target in INNER:
-            linked = (source.parent / target.partition("#")[0]).resolve()
-            if source == here and linked in PAGES and linked not in reached:
-                reached.add(linked)
-                found.append(linked)
-    assert page in reached, f"no page leads to {_name(page)}"
+        new = (links[found.pop()] & links.keys()) - reached
+        reached |= new
+        found += new
+    return frozenset(reached)
 
 
 def test_decisions_are_numbered_without_a_gap() -> None:
