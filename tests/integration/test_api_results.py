@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from integration.api_support import RunningApi, fresh_api
-from switchboard_api.routes import outbound_calls
+from switchboard_api import csvs
 from switchboard_cli.devstack import EmbeddedPostgres, EmbeddedValkey
 
 _JOBS = """
@@ -38,7 +38,7 @@ def run_of(api: RunningApi, business_id: int, number: int) -> int:
 
 @pytest.mark.parametrize("number", [4, 5])
 def test_page_by_page_every_number_has_its_line(api: RunningApi, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    monkeypatch.setattr(outbound_calls, "RESULTS_PAGE", 2)
+    monkeypatch.setattr(csvs, "PAGE", 2)
     tenant = api.tenant()
     run = run_of(api, tenant.id, number)
     answer = tenant.viewer.get(f"/api/outbound_calls/runs/{run}/results.csv").raise_for_status()

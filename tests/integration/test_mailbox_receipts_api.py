@@ -134,7 +134,7 @@ def test_receipts_of_another_business_are_not_shown(api: RunningApi, filled: Ten
 
 
 def test_the_csv_has_them_all_and_no_formula(filled: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("switchboard_api.routes.mailbox_receipts._CSV_PAGE", 7)
+    monkeypatch.setattr("switchboard_api.csvs.PAGE", 7)
     answer = filled.viewer.get("/api/mailbox-receipts.csv?currency=EUR")
     assert answer.headers["content-type"].startswith("text/csv")
     rows = list(csv.DictReader(io.StringIO(answer.text)))

@@ -17,7 +17,6 @@ from integration.kernel_support import TASK, Bench, bench, kernel_database, walk
 from switchboard_cli.devstack import DatabaseUrls, EmbeddedPostgres, EmbeddedValkey
 from switchboard_core.calls.schemas import CleanupReport
 from switchboard_core.jobs.slices import Slice
-from switchboard_core.runtime import Runtime
 from switchboard_worker import sweep as sweep_module
 from switchboard_worker.sweep import BATCH, Sweep, _Part
 from waiting import await_true
@@ -213,38 +212,22 @@ def test_a_part_that_outlasts_its_lock_keeps_no_other_from_being_done(
         assert "the sweep lost a lock; it goes on" in jobs.said("warning")
 
 
-def test_a_carrier_that_hangs_keeps_no_job_from_being_queued(
-    jobs: Bench, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> None:
-    asked, answered = threading.Event(), threading.Event()
-
-    def hang(_runtime: Runtime) -> CleanupReport:
-        asked.set()
-        answered.wait(60)
-        return CleanupReport()
-
-    monkeypatch.setattr(sweep_module, "settle_silent", hang)
-    sweep = Sweep(jobs.runtime)
-    request.addfinalizer(sweep.stop)
-    request.addfinalizer(answered.set)
-    sweep.start()
-    assert asked.wait(30)
-    job_id = jobs.enqueue(payload={"items": 1})
-    jobs.forget_queues()
-    await_true(lambda: ids_of(jobs.queued()) == [job_id], "the wake-up, while the carrier hangs")
-
-
-def test_a_delete_that_takes_long_keeps_no_lost_job_waiting(
-    jobs: Bench, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+@pytest.mark.parametrize(
+    ("owner", "name", "answer"),
+    [(sweep_module, "settle_silent", CleanupReport()), (Sweep, "delete_old_tasks", 0)],
+    ids=["a carrier that hangs", "a delete that takes long"],
+)
+def test_what_takes_long_keeps_no_lost_job_waiting(
+    jobs: Bench, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, owner: Any, name: str, answer: object
 ) -> None:
     begun, done = threading.Event(), threading.Event()
 
-    def delete_for_long(_self: Sweep) -> int:
+    def take_long(_of: object) -> object:
         begun.set()
         done.wait(60)
-        return 0
+        return answer
 
-    monkeypatch.setattr(Sweep, "delete_old_tasks", delete_for_long)
+    monkeypatch.setattr(owner, name, take_long)
     sweep = Sweep(jobs.runtime)
     request.addfinalizer(sweep.stop)
     request.addfinalizer(done.set)
@@ -252,7 +235,7 @@ def test_a_delete_that_takes_long_keeps_no_lost_job_waiting(
     assert begun.wait(30)
     job_id = jobs.enqueue(payload={"items": 1})
     jobs.forget_queues()
-    await_true(lambda: ids_of(jobs.queued()) == [job_id], "the wake-up, while old tasks are deleted")
+    await_true(lambda: ids_of(jobs.queued()) == [job_id], "the wake-up")
 
 
 def test_what_is_queued_already_hides_nothing_that_became_due_later(jobs: Bench, sweep: Sweep) -> None:

@@ -2,13 +2,40 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
+from typing import Protocol, TypeVar
 
 from fastapi.responses import StreamingResponse
 
 # A cell that begins so is a formula to spreadsheets, and a formula can send data away.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001 - full width, on purpose
+
+PAGE = 500
+"""Items that are read at once."""
+
+
+class _Numbered(Protocol):
+    @property
+    def id(self) -> int: ...
+
+
+Item = TypeVar("Item", bound=_Numbered)
+
+
+def every_item(read: Callable[[int | None, int], Sequence[Item]]) -> Iterator[Item]:
+    """Every item of a list, from one short transaction after the other: a slow reader holds none open.
+
+    Args:
+        read: reads what comes behind the item with an id, None for the beginning; so many at most.
+    """
+    last_id: int | None = None
+    while True:
+        page = read(last_id, PAGE)
+        yield from page
+        if len(page) < PAGE:
+            return
+        last_id = page[-1].id
 
 
 def neutral(cell: object) -> str:

@@ -1,6 +1,5 @@
 """Receipts that were found in connected mailboxes."""
 
-from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
 from typing import Annotated
@@ -8,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 
-from switchboard_api.auth import Agent, Caller, RuntimeDep, Viewer
-from switchboard_api.csvs import csv_response
+from switchboard_api.auth import Agent, RuntimeDep, Viewer
+from switchboard_api.csvs import csv_response, every_item
 from switchboard_api.idempotency import IdempotencyDep
 from switchboard_api.pagination import MAX_ID, Page, Paging, RowId
 from switchboard_api.problems import not_found
@@ -18,12 +17,10 @@ from switchboard_core.mailbox import receipts
 from switchboard_core.mailbox.receipt_schemas import MailboxReceiptOut, ReceiptsSyncOrder
 from switchboard_core.mailbox.receipts import ReceiptQuery
 from switchboard_core.mailbox.service import MailboxNotFoundError
-from switchboard_core.runtime import Runtime
 from switchboard_core.tenancy.service import record_audit
 
 router = APIRouter(prefix="/api", tags=["mailbox"])
 
-_CSV_PAGE = 500
 _COLUMNS = (
     "id",
     "date",
@@ -111,20 +108,12 @@ def list_receipts(caller: Viewer, runtime: RuntimeDep, paging: Paging, wanted: W
 )
 def download_receipts(caller: Viewer, runtime: RuntimeDep, wanted: Wanted) -> StreamingResponse:
     """The same receipts as the list, all of them. Cells that a spreadsheet would take for a formula are quoted."""
-    rows = (_cells(receipt) for receipt in _all(runtime, caller, wanted))
-    return csv_response("mailbox-receipts.csv", _COLUMNS, rows)
 
-
-def _all(runtime: Runtime, caller: Caller, wanted: ReceiptQuery) -> Iterator[MailboxReceiptOut]:
-    """Every receipt, from one short transaction after the other: a slow reader holds none open."""
-    before_id: int | None = None
-    while True:
+    def read(before_id: int | None, limit: int) -> list[MailboxReceiptOut]:
         with runtime.database.tenant(caller.business_id) as session:
-            page = receipts.list_receipts(session, wanted, before_id=before_id, limit=_CSV_PAGE)
-        yield from page
-        if len(page) < _CSV_PAGE:
-            return
-        before_id = page[-1].id
+            return receipts.list_receipts(session, wanted, before_id=before_id, limit=limit)
+
+    return csv_response("mailbox-receipts.csv", _COLUMNS, (_cells(receipt) for receipt in every_item(read)))
 
 
 def _cells(receipt: MailboxReceiptOut) -> list[object]:

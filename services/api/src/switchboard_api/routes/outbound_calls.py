@@ -1,6 +1,6 @@
 """Campaign runs: start, look, pause, resume, cancel."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -8,7 +8,7 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
 from switchboard_api.auth import Agent, Caller, RuntimeDep, Viewer
-from switchboard_api.csvs import csv_response
+from switchboard_api.csvs import csv_response, every_item
 from switchboard_api.idempotency import IdempotencyDep
 from switchboard_api.pagination import Page, Paging, RowId
 from switchboard_api.problems import Problem, not_found
@@ -19,14 +19,11 @@ from switchboard_core.calls.models import OutboundCallRun
 from switchboard_core.calls.schemas import CallJobView, CleanupReport, ForceCancelReport, RunCreate, RunView
 from switchboard_core.calls.states import CallStatus
 from switchboard_core.logs import get_logger
-from switchboard_core.runtime import Runtime
 from switchboard_core.tenancy.service import record_audit
 
 log = get_logger(__name__)
 
 router = APIRouter(prefix="/api", tags=["campaigns"])
-
-RESULTS_PAGE = 1000
 
 
 @router.post("/outbound_calls/runs", summary="Start a campaign", status_code=201, response_model=RunView)
@@ -102,6 +99,11 @@ def results(run_id: RowId, caller: Viewer, runtime: RuntimeDep) -> StreamingResp
     """One line a lead, with the last call to it, however many there are."""
     with runtime.database.tenant(caller.business_id) as session:
         _run(session, run_id)
+
+    def read(after_id: int | None, limit: int) -> list[CallJobView]:
+        with runtime.database.tenant(caller.business_id) as session:
+            return service.call_jobs(session, run_id, after_id=after_id or 0, limit=limit)
+
     rows = (
         (
             job.lead_id,
@@ -112,22 +114,10 @@ def results(run_id: RowId, caller: Viewer, runtime: RuntimeDep) -> StreamingResp
             job.calls[-1].answered_by if job.calls else None,
             job.calls[-1].duration_s if job.calls else None,
         )
-        for job in _all_call_jobs(runtime, caller, run_id)
+        for job in every_item(read)
     )
     header = ("lead_id", "to_number", "status", "reason", "attempts", "answered_by", "duration_s")
     return csv_response(f"run-{run_id}-results.csv", header, rows)
-
-
-def _all_call_jobs(runtime: Runtime, caller: Caller, run_id: int) -> Iterator[CallJobView]:
-    """Every call job of a run, from one short transaction after the other: a slow reader holds none open."""
-    after_id = 0
-    while True:
-        with runtime.database.tenant(caller.business_id) as session:
-            page = service.call_jobs(session, run_id, after_id=after_id, limit=RESULTS_PAGE)
-        yield from page
-        if len(page) < RESULTS_PAGE:
-            return
-        after_id = page[-1].id
 
 
 @router.post("/outbound_calls/runs/{run_id}/pause", summary="Pause a campaign", response_model=RunView)

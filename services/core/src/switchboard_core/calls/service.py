@@ -209,13 +209,12 @@ def pause_run(session: Session, run_id: int) -> OutboundCallRun:
     return run
 
 
-def pause_every_run(session: Session, *, reason: str, actor: str = "operator") -> list[int]:
-    """Pause each open run of the session's business.
+def pause_every_run(session: Session, *, reason: str) -> list[int]:
+    """Pause each open run of the session's business, in the name of the installation's operator.
 
     Args:
         session: bound to the business.
         reason: shown with each run until it is resumed.
-        actor: for the audit log.
 
     Returns:
         The ids of the runs that were not paused already, in order.
@@ -228,7 +227,7 @@ def pause_every_run(session: Session, *, reason: str, actor: str = "operator") -
         .execution_options(synchronize_session=False)
     ).all()
     for run_id in paused:
-        record_audit(session, actor=actor, action="run.paused", subject=f"run {run_id}", detail={"reason": reason})
+        record_audit(session, actor="operator", action="run.paused", subject=f"run {run_id}", detail={"reason": reason})
         log.info("run paused", run_id=run_id)
     return sorted(paused)
 
